@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""LTT 3.0: the format that kmod/ writes, and its one definition.
+
+The C header of the kernel modules, the CTF 1.8 metadata, the field reference and the decoder's plan are derived from
+this file; `make generate` rewrites what is checked in, and a test fails when it is out of step.
+
+A stream file is a sequence of packets, each decodable alone::
+
+    packet   = packet header (184 bytes), records, zero padding to a multiple of 8 bytes
+    record   = time u32, id u16, length u16, payload; then zero padding to a multiple of 8 bytes
+
+All integers are little endian and lie on a multiple of their own size, so that C structs, CTF and columns agree byte
+for byte. A packet never spans 2**32 ns: the 32 bits of a record's time are unambiguous given the packet's begin.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ltt_relay.formats.base import Event, Format, LengthFraming, PacketClock, Stream, Switch
+from ltt_relay.formats.fields import (
+    Field,
+    blob,
+    chars,
+    cstring,
+    enum,
+    field,
+    flags,
+    i16,
+    i32,
+    i64,
+    sequence,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
+__all__ = ("FORMAT", "HEADER_SIZE", "LOST_REASONS", "MAGIC", "MAX_RECORD", "TASK_COMM_LEN")
+
+MAGIC: Final = 0x00D6B7ED
+TASK_COMM_LEN: Final = 16
+#: A record's length is 16 bits wide.
+MAX_RECORD: Final = 0xFFF8
+
+#: Why records were lost, in the order of the counters in the packet header.
+LOST_REASONS: Final = {
+    "full": "no free sub-buffer: the reader was too slow or the buffers too small",
+    "nmi": "the event happened in a non-maskable interrupt",
+    "nested": "the event happened while the same CPU was writing a record of the same session",
+    "too_big": "the record is longer than a sub-buffer or than 65528 bytes",
+    "no_buffer": "the CPU had no buffer (it came online while the buffers were made)",
+    "fault": "user memory could not be read",
+    "reset": "thrown away by a reset of the session",
+}
+
+PACKET_FLAGS: Final = {
+    "switches_complete": 1,  # sched_switch was recorded unfiltered from the packet's begin to its end
+    "final": 2,  # no records: carries the last values of the counters
+}
+
+SOFTIRQS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")
+    )
+}
+
+ABIS: Final = {"native": 0, "ia32": 1, "x32": 2}
+
+#: As the kernel reports it to its own tracers: one bit for why the task left the CPU, 0 if it is still runnable.
+TASK_STATES: Final = {
+    "S": 0x1, "D": 0x2, "T": 0x4, "t": 0x8, "X": 0x10, "Z": 0x20, "P": 0x40, "I": 0x80, "preempted": 0x100,
+}  # fmt: skip
+
+TASK_CAUSES: Final = {"dump": 0, "fork": 1, "exec": 2, "rename": 3, "exit": 4}
+
+PACKET: Final = struct(
+    field("uuid", blob(16), "identifies the session; the same in all its streams and in its metadata"),
+    field("stream_id", u32, "kind of stream: 0 events, 1 state"),
+    field("stream_instance_id", u32, "which stream of that kind: the CPU's number"),
+    field("magic", u32, "0x00D6B7ED, as in every LTT format since 1999", hint="hex"),
+    field("major", u8, "3"),
+    field("minor", u8, "0"),
+    field("header_size", u16, "offset of the first record from the packet's begin", unit="B"),
+    field("content_size", u64, "packet's begin to the last record's end", unit="bit"),
+    field("packet_size", u64, "packet's begin to the next packet's", unit="bit"),
+    field("timestamp_begin", u64, "monotonic time of the first record", unit="ns"),
+    field("timestamp_end", u64, "monotonic time of the last record, or of the close if there is none", unit="ns"),
+    field("events_discarded", u64, "records of this stream lost since the session began, all reasons"),
+    field("packet_seq_num", u64, "counts the packets of this stream, from 0"),
+    field("cpu_id", u32, "CPU that wrote the packet"),
+    field("flags", flags(u32, PACKET_FLAGS), "what holds for the whole packet"),
+    field("tid", i32, "thread id of the task running at the packet's begin; -1 if none is meant"),
+    field("tgid", i32, "thread group id of that task"),
+    field("wall_offset", i64, "wall clock minus monotonic clock at the packet's begin", unit="ns"),
+    field("event_ids", u64, "bit i is set if the packet holds a record with id mod 64 = i", hint="hex"),
+    field("records", u64, "number of records in the packet"),
+    field("overwritten", u64, "records overwritten or thrown away unread since the session began"),
+    *(
+        field(f"lost_{reason}", u64, f"records lost since the session began: {why}")
+        for reason, why in LOST_REASONS.items()
+    ),
+)
+
+HEADER_SIZE: Final = PACKET.sizeof()
+
+RECORD: Final = struct(
+    field("timestamp", u32, "low 32 bits of the monotonic time", unit="ns"),
+    field("id", u16, "event"),
+    field("length", u16, "record's size, this header included, padding excluded", unit="B"),
+)
+
+
+def _pid(name: str, doc: str, comm: str) -> Field:
+    return field(name, i32, doc, names=("task", comm))
+
+
+_TID = field("tid", i32, "the running task", names=("task", "comm"))
+
+_WAKEUP = struct(
+    _pid("pid", "thread id of the task woken", "event_comm"),
+    field("prio", i16, "its priority: below 100 real time, lower is more urgent"),
+    field("target_cpu", u16, "CPU it is to run on"),
+)
+
+_SOFTIRQ = struct(field("vec", enum(u32, SOFTIRQS), "soft interrupt"))
+
+_FAULT = struct(
+    _TID,
+    field("error_code", u32, "processor's error code", hint="hex"),
+    field("address", u64, "address that faulted", hint="hex"),
+    field("ip", u64, "instruction that faulted", hint="hex"),
+)
+
+EVENTS: Final = (
+    Event(
+        1, "sched_switch", "sched", "schedchange", "a CPU goes from one task to the next",
+        struct(
+            _pid("prev_pid", "thread id of the task that leaves the CPU", "prev_comm"),
+            _pid("next_pid", "thread id of the task that gets the CPU", "next_comm"),
+            field("prev_prio", i16, "priority of the task that leaves"),
+            field("next_prio", i16, "priority of the task that comes"),
+            field("prev_state", flags(u16, TASK_STATES), "why it leaves: 0 if it stays runnable", hint="hex"),
+        ),
+        tid="prev_pid", provider="sched_switch",
+    ),
+    Event(2, "sched_waking", "sched", "process", "a task is about to be woken; in the waker's context", _WAKEUP,
+          provider="sched_waking"),
+    Event(3, "sched_wakeup", "sched", "process", "a task became runnable", _WAKEUP, provider="sched_wakeup"),
+    Event(
+        4, "sys_enter", "sys", "syscall", "a system call begins",
+        struct(
+            _TID,
+            field("id", i16, "its number; -32768 for one that 16 bits cannot hold"),
+            field("abi", enum(u8, ABIS), "calling convention"),
+            field("nargs", u8, "number of arguments that follow"),
+            field("args", sequence("nargs", u64), "its arguments", hint="hex"),
+        ),
+        tid="tid", provider="sys_enter",
+    ),
+    Event(
+        5, "sys_exit", "sys", "syscall", "a system call ends",
+        struct(
+            _TID,
+            field("id", i16, "its number; -32768 for one that 16 bits cannot hold"),
+            field("abi", enum(u8, ABIS), "calling convention"),
+            field("reserved", u8, "0"),
+            field("ret", i64, "its result: -errno on failure"),
+        ),
+        tid="tid", provider="sys_exit",
+    ),
+    Event(6, "irq_handler_entry", "irq", "irq_entry", "an interrupt handler begins",
+          struct(field("irq", i32, "interrupt number", names=("irq", "name"))), provider="irq_handler_entry"),
+    Event(
+        7, "irq_handler_exit", "irq", "irq_exit", "an interrupt handler ends",
+        struct(
+            field("irq", i32, "interrupt number", names=("irq", "name")),
+            field("ret", i32, "0 not mine, 1 handled, 2 wake the handler's thread"),
+        ),
+        provider="irq_handler_exit",
+    ),
+    Event(8, "softirq_entry", "irq", "soft_irq", "a soft interrupt handler begins", _SOFTIRQ, provider="softirq_entry"),
+    Event(9, "softirq_exit", "irq", "soft_irq", "a soft interrupt handler ends", _SOFTIRQ, provider="softirq_exit"),
+    Event(10, "page_fault_user", "exceptions", "trap_entry", "a page fault in user mode", _FAULT, tid="tid",
+          provider="page_fault_user"),
+    Event(11, "page_fault_kernel", "exceptions", "trap_entry", "a page fault in kernel mode", _FAULT, tid="tid",
+          provider="page_fault_kernel"),
+    Event(
+        12, "sched_process_fork", "sched", "process", "a task is made",
+        struct(
+            _pid("parent_pid", "thread id of the maker", "parent_comm"),
+            _pid("child_pid", "thread id of the new task", "child_comm"),
+            field("child_tgid", i32, "its thread group id: another than child_pid for a thread"),
+        ),
+        tid="parent_pid", provider="sched_process_fork",
+    ),
+    Event(
+        13, "sched_process_exec", "sched", "process", "a task starts another program",
+        struct(
+            _pid("pid", "thread id, after the call", "event_comm"),
+            field("old_pid", i32, "thread id before the call"),
+            field("filename", cstring(), "the program"),
+        ),
+        tid="pid", provider="sched_process_exec",
+    ),
+    Event(
+        14, "sched_process_exit", "sched", "process", "a task ends",
+        struct(_pid("pid", "its thread id", "event_comm"), field("prio", i32, "its priority")),
+        tid="pid", provider="sched_process_exit",
+    ),
+    Event(
+        15, "task_rename", "task", "process", "a task gets another name",
+        struct(
+            field("pid", i32, "its thread id"),
+            field("oldcomm", chars(TASK_COMM_LEN), "name before"),
+            field("newcomm", chars(TASK_COMM_LEN), "name from now on"),
+            field("oom_score_adj", i16, "its adjustment of the out-of-memory score"),
+        ),
+        provider="task_rename",
+    ),
+    Event(16, "marker", "user", "custom", "text written to the session's marker file",
+          struct(_TID, field("text", cstring(), "what was written")), tid="tid"),
+    Event(
+        48, "state_task", "state", "process", "a task, as it is or as it becomes",
+        struct(
+            field("pid", i32, "thread id"),
+            field("tgid", i32, "thread group id"),
+            field("ppid", i32, "thread group id of the parent"),
+            field("uid", u32, "user id"),
+            field("cause", enum(u32, TASK_CAUSES), "why this record was written"),
+            field("comm", chars(TASK_COMM_LEN), "name"),
+        ),
+        stream=1,
+    ),
+    Event(
+        49, "state_irq", "state", "irq_entry", "the name of an interrupt's handler",
+        struct(field("irq", i32, "interrupt number"), field("name", cstring(), "names of its handlers, comma between")),
+        stream=1,
+    ),
+    Event(
+        50, "state_module", "state", "memory", "a kernel module that was loaded",
+        struct(field("name", cstring(), "the module")), stream=1,
+    ),
+    Event(
+        51, "state_end", "state", "custom", "the dump is complete; what follows are changes",
+        struct(field("tasks", u32, "tasks dumped")), stream=1,
+    ),
+)  # fmt: skip
+
+FORMAT: Final = Format(
+    name="LTT",
+    version=(3, 0),
+    packet=PACKET,
+    framing=LengthFraming(header=RECORD, time="timestamp", id="id", length="length", align=8),
+    clock=PacketClock(bits=32),
+    streams=(
+        Stream(0, "events", "what happened on one CPU"),
+        Stream(1, "state", "names: tasks, interrupts and modules at the session's start, and their changes since"),
+    ),
+    events=EVENTS,
+    switch=Switch(event="sched_switch", previous="prev_pid", next="next_pid"),
+)
