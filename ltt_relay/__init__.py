@@ -5,34 +5,11 @@ The data's way, and the order in which the packages may import one another::
 
     capture -> decode -> analysis -> plot, export -> cli
 
->>> import ltt_relay
->>> trace = ltt_relay.open("demo-output/trace")      # doctest: +SKIP
->>> trace["sched_switch"].head()                     # doctest: +SKIP
-
-Importing this package imports nothing heavy: the decoder is loaded when it is first asked for.
+Importing this package imports nothing heavy.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-__all__ = ("Trace", "__version__", "concatenate", "iterate", "open")
+__all__ = ("__version__",)
 
 __version__ = "0.1.0"
-
-if TYPE_CHECKING:
-    from ltt_relay.decode import Trace, concatenate, iterate, open  # noqa: A004
-
-_DECODE = frozenset({"Trace", "concatenate", "iterate", "open"})
-
-
-def __getattr__(name: str) -> Any:
-    if name in _DECODE:
-        from ltt_relay import decode
-
-        return getattr(decode, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

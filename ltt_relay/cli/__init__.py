@@ -16,9 +16,7 @@ from ltt_relay import __version__
 __all__ = ("COMMANDS", "main")
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
-COMMANDS = {
-    "sandbox": "Run a command in a throwaway guest with the modules loaded.",
-}
+COMMANDS: dict[str, str] = {}
 
 
 class LazyGroup(click.Group):

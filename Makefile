@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make help says what there is. Everything that a target needs is installed by it: Debian packages and a .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PACKAGES := python3-venv qemu-system-x86 busybox-static babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
+	libelf1 dpkg-dev
+
+.PHONY: help setup lint test modules clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/stamp  ## install what is missing: Debian packages, and Python packages into .venv
+
+.venv/stamp-apt: Makefile
+	@mkdir -p .venv
+	@missing=; for package in $(PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing:$$missing"; \
+		$(SUDO) apt-get -qq update; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null; \
+	fi
+	@touch $@
+
+.venv/stamp: pyproject.toml constraints.txt .venv/stamp-apt
+	@[ -x $(PYTHON) ] || python3 -m venv .venv
+	@$(PYTHON) -m pip -q install --upgrade 'pip>=25.1'
+	@$(PYTHON) -m pip -q install -c constraints.txt -e . --group test --group lint
+	@touch $@
+
+lint: setup  ## ruff and mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy .
+
+test: lint  ## all checks and tests, the guest ones included
+	$(PYTHON) -m pytest
+
+modules: setup  ## build the kernel modules for the running kernel (or KDIR=...)
+	$(MAKE) -C kmod
+
+clean:  ## remove what was built and installed here
+	rm -rf .venv build dist *.egg-info demo-output bench-output
