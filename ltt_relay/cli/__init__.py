@@ -16,7 +16,9 @@ from ltt_relay import __version__
 __all__ = ("COMMANDS", "main")
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "sandbox": "Run a command in a throwaway guest with the modules loaded.",
+}
 
 
 class LazyGroup(click.Group):

@@ -112,21 +112,23 @@ mounts() {
 	[ -e "$home/unmounted" ] && fail "cannot mount $($busybox head -n 1 "$home/unmounted")"
 }
 
-# bytes FILE: what dd says it has copied
-bytes() {
-	while read -r count word _; do
-		[ "$word" = bytes ] && echo "$count" && return
-	done <"$1"
+# pass NAME: from the command's pipe to the port, counting the bytes. (busybox' dd may be built not to say how many.)
+pass() {
+	$busybox tee "$(port "std$1")" <"$home/$1" | $busybox wc -c >"$home/$1.count"
 }
 
-# End what the command left behind, except this script's own ($keep).
+# End what the command left behind, except this script's own ($keep and their children).
 sweep() {
 	for entry in /proc/[0-9]*; do
 		pid=${entry#/proc/}
+		read -r _ _ _ parent _ 2>/dev/null <"$entry/stat"
 		case " 1 $$ $keep " in
-		*" $pid "*) ;;
-		*) kill -9 "$pid" 2>/dev/null ;;
+		*" $pid "*) continue ;;
 		esac
+		case " $keep " in
+		*" $parent "*) continue ;;
+		esac
+		kill -9 "$pid" 2>/dev/null
 	done
 }
 
@@ -135,9 +137,9 @@ run() {
 		$busybox mkfifo "$home/$name"
 	done
 	# A pipe between the command and each port: a port can be opened only once, so /dev/stdout would fail on it.
-	$busybox dd if="$home/out" of="$(port stdout)" bs=64k 2>"$home/out.count" 3>&- &
+	pass out 3>&- >/dev/null &
 	out_pid=$!
-	$busybox dd if="$home/err" of="$(port stderr)" bs=64k 2>"$home/err.count" 3>&- &
+	pass err 3>&- >/dev/null &
 	err_pid=$!
 	input=/dev/null
 	if [ "$has_stdin" = yes ]; then
@@ -187,7 +189,9 @@ main() {
 	# Whatever is still in memory for the writable directories goes out now.
 	$busybox umount -a -t 9p 2>/dev/null
 	$busybox sync
-	echo "exit $status $(bytes "$home/out.count") $(bytes "$home/err.count")" >&3
+	read -r out_count <"$home/out.count"
+	read -r err_count <"$home/err.count"
+	echo "exit $status $out_count $err_count" >&3
 	$busybox sleep 10
 	$busybox poweroff -f
 	$busybox sleep 60

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ltt_relay.capture import kbuild
 from ltt_relay.sandbox.cache import cache_dir, locked, staging
-from ltt_relay.sandbox.toolchain import build_prefix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ def build_modules(kernel: Kernel, sources: Path | None = None) -> Path:
             if not final.exists():
                 logger.info("building the modules for %s", kernel.version)
                 with staging(final) as out:
-                    kbuild.build(kernel.build, out, sources=sources, prefix=build_prefix(kernel))
+                    kbuild.build(kernel.build, out, sources=sources)
                 _prune(builds)
     os.utime(final)
     return final

@@ -162,9 +162,8 @@ class PackageIndex:
         text = _apt("apt-cache", *self._options(), "show", "--no-all-versions", *names) if names else ""
         found: dict[str, dict[str, str]] = {}
         for stanza in text.split("\n\n"):
-            fields = dict(
-                (key, value.strip()) for key, sep, value in (line.partition(":") for line in stanza.splitlines()) if sep
-            )
+            lines = (line.partition(":") for line in stanza.splitlines())
+            fields = {key: value.strip() for key, sep, value in lines if sep}
             if "Package" in fields:
                 found.setdefault(fields["Package"], fields)
         return found
