@@ -37,10 +37,12 @@ from ltt_relay.formats.fields import (
     u64,
 )
 
-__all__ = ("FORMAT", "HEADER_SIZE", "LOST_REASONS", "MAGIC", "MAX_RECORD", "TASK_COMM_LEN")
+__all__ = ("FIRST_DYNAMIC_ID", "FORMAT", "HEADER_SIZE", "LOST_REASONS", "MAGIC", "MAX_RECORD", "TASK_COMM_LEN")
 
 MAGIC: Final = 0x00D6B7ED
 TASK_COMM_LEN: Final = 16
+#: Ids of events that a session makes at run time (kprobes, custom events) begin here.
+FIRST_DYNAMIC_ID: Final = 256
 #: A record's length is 16 bits wide.
 MAX_RECORD: Final = 0xFFF8
 
@@ -241,7 +243,11 @@ EVENTS: Final = (
     ),
     Event(
         50, "state_module", "state", "memory", "a kernel module that was loaded",
-        struct(field("name", cstring(), "the module")), stream=1,
+        struct(
+            field("taints", u32, "how it taints the kernel, in bits", hint="hex"),
+            field("name", cstring(), "the module"),
+        ),
+        stream=1,
     ),
     Event(
         51, "state_end", "state", "custom", "the dump is complete; what follows are changes",

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels that we build for, and nothing else.
+ *
+ * What can be asked of a type or of a header is asked there; the rest is asked of the kernel's headers by Kbuild, which
+ * defines HAVE_... . Kernel versions are compared only where neither can tell.
+ */
+#ifndef RELAYFS_COMPAT_H
+#define RELAYFS_COMPAT_H
+
+#include <linux/dcache.h>
+#include <linux/fs.h>
+#include <linux/relay.h>
+#include <linux/timer.h>
+#include <linux/version.h>
+
+#define COMPAT_SAME(a, b) __builtin_types_compatible_p(a, b)
+
+/* ------------------------------------------------------------------------------------------------ file systems --- */
+
+/* A child that stays: until 6.18 by a reference of its own, then by a flag (d_make_persistent). */
+static inline void compat_instantiate(struct dentry *dentry, struct inode *inode)
+{
+#ifdef HAVE_D_MAKE_PERSISTENT
+	d_make_persistent(dentry, inode);
+#else
+	d_instantiate(dentry, inode);
+	dget(dentry);
+#endif
+}
+
+/* The same for a dentry of d_alloc_name(), whose reference is used up. */
+static inline void compat_add(struct dentry *dentry, struct inode *inode)
+{
+#ifdef HAVE_D_MAKE_PERSISTENT
+	d_make_persistent(dentry, inode);
+	dput(dentry);
+#else
+	d_add(dentry, inode);
+#endif
+}
+
+#ifdef HAVE_D_MAKE_PERSISTENT
+#define compat_kill_super kill_anon_super
+#else
+#define compat_kill_super kill_litter_super
+#endif
+
+static inline void compat_set_dentry_operations(struct super_block *sb, const struct dentry_operations *ops)
+{
+#ifdef HAVE_SET_DEFAULT_D_OP
+	set_default_d_op(sb, ops);
+#else
+	sb->s_d_op = ops;
+#endif
+}
+
+static inline void compat_init_times(struct inode *inode)
+{
+#ifdef HAVE_SIMPLE_INODE_INIT_TS
+	simple_inode_init_ts(inode);
+#else
+	inode->i_atime = inode->i_mtime = inode->i_ctime = current_time(inode);
+#endif
+}
+
+/*
+ * mkdir got a user namespace in 5.12, an idmap in 6.3 and returns a dentry since 6.15: all four are made from
+ * @fn(dir, dentry, mode), and COMPAT_MKDIR(fn) is the one that this kernel calls.
+ */
+struct mnt_idmap;
+struct user_namespace;
+
+#define COMPAT_DEFINE_MKDIR(fn)										\
+static int __maybe_unused fn##_plain(struct inode *dir, struct dentry *dentry, umode_t mode)		\
+{													\
+	return fn(dir, dentry, mode);									\
+}													\
+static int __maybe_unused fn##_userns(struct user_namespace *ns, struct inode *dir, struct dentry *dentry, \
+				      umode_t mode)							\
+{													\
+	return fn(dir, dentry, mode);									\
+}													\
+static int __maybe_unused fn##_idmap(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, umode_t mode) \
+{													\
+	return fn(dir, dentry, mode);									\
+}													\
+static struct dentry * __maybe_unused fn##_dentry(struct mnt_idmap *idmap, struct inode *dir,		\
+						   struct dentry *dentry, umode_t mode)			\
+{													\
+	return ERR_PTR(fn(dir, dentry, mode));								\
+}
+
+#define COMPAT_MKDIR_IS(...) COMPAT_SAME(typeof(((struct inode_operations *)0)->mkdir), __VA_ARGS__)
+#define COMPAT_MKDIR(fn)										\
+	__builtin_choose_expr(COMPAT_MKDIR_IS(int (*)(struct inode *, struct dentry *, umode_t)), fn##_plain, \
+	__builtin_choose_expr(COMPAT_MKDIR_IS(int (*)(struct user_namespace *, struct inode *, struct dentry *, umode_t)), \
+			      fn##_userns,								\
+	__builtin_choose_expr(COMPAT_MKDIR_IS(int (*)(struct mnt_idmap *, struct inode *, struct dentry *, umode_t)), \
+			      fn##_idmap, fn##_dentry)))
+
+/* -------------------------------------------------------------------------------------------------- tracepoints --- */
+
+/* Fails to compile if the tracepoint calls its probes with other types than ours takes. */
+#define COMPAT_CHECK_TRACEPOINT(name, ...)								\
+	static_assert(COMPAT_SAME(typeof(&check_trace_callback_type_##name),				\
+				  void (*)(void (*)(void *, ##__VA_ARGS__))),				\
+		      "the probe of " #name " does not fit this kernel")
+
+/* ------------------------------------------------------------------------------------------------------- relay --- */
+
+/* subbuf_start lost its prev_padding in 6.17. */
+#define COMPAT_DEFINE_SUBBUF_START(fn)									\
+static int __maybe_unused fn##_padding(struct rchan_buf *buf, void *subbuf, void *prev, size_t prev_padding) \
+{													\
+	return fn(buf);											\
+}													\
+static int __maybe_unused fn##_plain(struct rchan_buf *buf, void *subbuf, void *prev)			\
+{													\
+	return fn(buf);											\
+}
+
+#define COMPAT_SUBBUF_START(fn)										\
+	__builtin_choose_expr(COMPAT_SAME(typeof(((struct rchan_callbacks *)0)->subbuf_start),		\
+					  int (*)(struct rchan_buf *, void *, void *, size_t)),		\
+			      fn##_padding, fn##_plain)
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * relayfs: data channels from the kernel to files.
+ *
+ * A channel is a named data flow. Each possible CPU has a stream (a global channel has one stream), each stream is one
+ * file of the relayfs file system, and what is read from the file are packets of the LTT 3.0 format: a header
+ * (struct ltt3_packet_header) and records. Records are written into the sub-buffers of a ring, which is a channel of
+ * the kernel's relay API; a sub-buffer becomes a packet when it is closed.
+ *
+ * Life of a channel in a client:
+ *
+ *	chan = relayfs_channel_open(&attr);
+ *	relayfs_create_streams(dir, chan, "events");
+ *	relayfs_channel_start(chan);
+ *	...  p = relayfs_reserve(chan, &slot, id, size); fill in p; relayfs_commit(&slot);
+ *	relayfs_channel_stop(chan);		readers get what is left, then end-of-file
+ *	relayfs_channel_close(chan);		open files get end-of-file
+ *	relayfs_channel_put(chan);		the memory goes when the last of them is closed
+ */
+#ifndef RELAYFS_H
+#define RELAYFS_H
+
+#include <linux/cache.h>
+#include <linux/irqflags.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/seq_file.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+#include <linux/types.h>
+#include <linux/uuid.h>
+
+#include "ltt3_gen.h"
+
+struct dentry;
+struct file_operations;
+struct inode;
+struct module;
+struct rchan_buf;
+struct relayfs_channel;
+struct relayfs_dir;
+struct relayfs_ring;
+struct relayfs_stream;
+
+/* ------------------------------------------------------------------------------------------------ the write side --- */
+
+/**
+ * struct relayfs_writer - what writing a record touches: one per stream, changed only by the stream's CPU, irqs off
+ * @cursor: end of the last record; NULL while no packet is open
+ * @end: end of the sub-buffer
+ * @limit: the latest time that 32 bits can tell from the packet's begin
+ * @last: time of the last record; time never goes back in a stream
+ * @produced: records asked for, written or lost
+ * @event_ids: bit id mod 64 is set if the packet has a record of that id
+ * @records: records in the packet
+ * @busy: a record is being written
+ */
+struct relayfs_writer {
+	char *cursor;
+	char *end;
+	u64 limit;
+	u64 last;
+	u64 produced;
+	u64 event_ids;
+	u32 records;
+	u32 busy;
+
+	/* from here on: touched when a packet begins or ends, or a record is lost */
+	struct rchan_buf *buf;
+	struct relayfs_ring *ring;
+	struct relayfs_stream *stream;
+	bool running;
+	bool packet;			/* a packet is open */
+	u64 seq;
+	u64 published;			/* records in closed packets */
+	u64 packets;
+	u64 overwritten;
+	u64 lost[LTT3_LOST_REASONS];
+	u64 reported;			/* lost + overwritten as told by the last closed packet */
+	raw_spinlock_t lock;		/* a global channel's writers */
+	int owner;			/* the CPU that holds it, plus one */
+} ____cacheline_aligned;
+
+/* A reserved record: from relayfs_reserve() to relayfs_commit(), irqs off. */
+struct relayfs_slot {
+	struct relayfs_writer *writer;
+	unsigned long flags;
+};
+
+/* The part of a channel that writers read; struct relayfs_channel begins with it. */
+struct relayfs_channel_head {
+	struct relayfs_writer __percpu *writers;
+	struct relayfs_writer *global;	/* NULL for a channel with a stream per CPU */
+};
+
+char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len);
+void relayfs_lose(struct relayfs_writer *w, enum ltt3_lost reason);
+
+static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, u16 id, u32 len)
+{
+	u64 now = ktime_get_mono_fast_ns();
+	char *at;
+
+	/* The fast clock may step back a little; taken as it is, that would read as 4.29 s forward. */
+	if (unlikely(now < w->last))
+		now = w->last;
+	w->produced++;
+	at = (char *)ALIGN((unsigned long)w->cursor, 8);
+	if (unlikely(len > (unsigned long)(w->end - at) || now > w->limit)) {
+		at = relayfs_next_packet(w, now, len);
+		if (!at)
+			return NULL;
+	}
+	w->last = now;
+	w->cursor = at + len;
+	w->event_ids |= 1ULL << (id % 64);
+	w->records++;
+	/* The padding behind the record is zero, whatever the sub-buffer held before. */
+	if (!__builtin_constant_p(len % 8) || len % 8)
+		*(u64 *)(at + ALIGN(len, 8) - 8) = 0;
+	*(u64 *)at = (u32)now | (u64)id << 32 | (u64)len << 48;
+	return at + LTT3_RECORD_HEADER_SIZE;
+}
+
+/**
+ * relayfs_reserve() - begin a record of a channel with a stream per CPU
+ * @chan: the channel
+ * @slot: filled in, for relayfs_commit()
+ * @id: the event's id
+ * @size: bytes of payload, without padding behind it
+ *
+ * Return: where the payload is to be written, with irqs off until relayfs_commit(); NULL if the record is lost, which
+ * has been counted then, and irqs are as they were. May be called in any context; in an NMI it always loses. Between
+ * this and relayfs_commit() nothing may be called that can fault, sleep or be traced.
+ */
+static __always_inline void *relayfs_reserve(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id, u32 size)
+{
+	struct relayfs_writer *w;
+	void *payload;
+
+	local_irq_save(slot->flags);
+	w = this_cpu_ptr(((struct relayfs_channel_head *)chan)->writers);
+	if (unlikely(w->busy || in_nmi())) {
+		relayfs_lose(w, in_nmi() ? LTT3_LOST_NMI : LTT3_LOST_NESTED);
+		goto none;
+	}
+	w->busy = 1;
+	barrier();
+	payload = __relayfs_reserve(w, id, LTT3_RECORD_HEADER_SIZE + size);
+	if (likely(payload)) {
+		slot->writer = w;
+		return payload;
+	}
+	w->busy = 0;
+none:
+	local_irq_restore(slot->flags);
+	return NULL;
+}
+
+/**
+ * relayfs_commit() - end a record
+ * @slot: as relayfs_reserve() filled it in
+ */
+static __always_inline void relayfs_commit(struct relayfs_slot *slot)
+{
+	barrier();
+	slot->writer->busy = 0;
+	local_irq_restore(slot->flags);
+}
+
+void *relayfs_reserve_global(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id, u32 size);
+void relayfs_commit_global(struct relayfs_slot *slot);
+bool relayfs_write(struct relayfs_channel *chan, u16 id, const void *payload, u32 size);
+
+/* ---------------------------------------------------------------------------------------------------- channels --- */
+
+#define RELAYFS_FLIGHT	1	/* overwrite the oldest packets; files hand out snapshots */
+#define RELAYFS_GLOBAL	2	/* one stream, written under a lock */
+
+#define RELAYFS_ERROR_LEN 160
+
+/**
+ * struct relayfs_channel_ops - what a client adds to its packets; called irqs off, on the writing CPU
+ * @packet_begin: fills in what holds when a packet begins; the common fields are set
+ * @packet_end: fills in what is known when it ends
+ */
+struct relayfs_channel_ops {
+	void (*packet_begin)(void *priv, struct ltt3_packet_header *header);
+	void (*packet_end)(void *priv, struct ltt3_packet_header *header);
+};
+
+/**
+ * struct relayfs_channel_attr - how to make a channel
+ * @owner: the client's module
+ * @flags: RELAYFS_FLIGHT, RELAYFS_GLOBAL
+ * @stream_id: into the packet headers
+ * @uuid: into the packet headers
+ * @subbuf_size: bytes, a multiple of the page size
+ * @n_subbufs: sub-buffers of each stream, at least 2
+ * @n_subbufs_max: if larger, the ring grows up to this while readers are behind, and shrinks again
+ * @latency_ms: a waiting reader gets a packet that is not full after this time; 0 for 100 ms
+ * @watermark: readers are woken when this many packets are complete, or after @latency_ms; 0 for 1
+ * @ops: may be NULL
+ * @priv: first argument of the operations
+ */
+struct relayfs_channel_attr {
+	struct module *owner;
+	unsigned int flags;
+	u32 stream_id;
+	uuid_t uuid;
+	size_t subbuf_size;
+	size_t n_subbufs;
+	size_t n_subbufs_max;
+	unsigned int latency_ms;
+	unsigned int watermark;
+	const struct relayfs_channel_ops *ops;
+	void *priv;
+};
+
+/* Records of one stream: produced = read + pending + overwritten + all of lost. */
+struct relayfs_stream_stats {
+	u64 produced;
+	u64 read;
+	u64 pending;
+	u64 overwritten;
+	u64 lost[LTT3_LOST_REASONS];
+	u64 bytes;			/* handed to readers */
+	u64 packets;			/* closed */
+};
+
+enum relayfs_state { RELAYFS_IDLE, RELAYFS_RUNNING, RELAYFS_STOPPED, RELAYFS_DEAD };
+
+struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *attr);
+void relayfs_channel_close(struct relayfs_channel *chan);
+void relayfs_channel_put(struct relayfs_channel *chan);
+int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
+			      size_t n_subbufs_max);
+int relayfs_channel_start(struct relayfs_channel *chan);
+void relayfs_channel_stop(struct relayfs_channel *chan);
+void relayfs_channel_flush(struct relayfs_channel *chan);
+int relayfs_channel_reset(struct relayfs_channel *chan);
+int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard);
+void relayfs_channel_freeze(struct relayfs_channel *chan);
+int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs);
+size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan);
+enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan);
+const char *relayfs_channel_error(struct relayfs_channel *chan);
+bool relayfs_channel_stats(struct relayfs_channel *chan, int cpu, struct relayfs_stream_stats *stats);
+void relayfs_channel_show_stats(struct relayfs_channel *chan, struct seq_file *m);
+
+/* ------------------------------------------------------------------------------------------------------- files --- */
+
+/**
+ * struct relayfs_object - what files stand for: counted, as an open file outlives its name
+ * @ref: one for the owner, one for every inode
+ * @release: frees it; the owner's module stays loaded until this has returned
+ * @owner: its module
+ */
+struct relayfs_object {
+	struct kref ref;
+	void (*release)(struct relayfs_object *obj);
+	struct module *owner;
+};
+
+bool relayfs_object_init(struct relayfs_object *obj, struct module *owner, void (*release)(struct relayfs_object *obj));
+void relayfs_object_get(struct relayfs_object *obj);
+void relayfs_object_put(struct relayfs_object *obj);
+
+/**
+ * struct relayfs_attribute - a small file of text
+ * @name: the file's name
+ * @mode: 0400, 0200 or 0600; the mount options widen it
+ * @show: prints the content
+ * @store: one write(2) of at most @max bytes, ended by NUL; returns 0 or a negative errno
+ * @max: longest write, RELAYFS_STORE_MAX if 0
+ */
+struct relayfs_attribute {
+	const char *name;
+	umode_t mode;
+	int (*show)(struct relayfs_object *obj, struct seq_file *m);
+	int (*store)(struct relayfs_object *obj, char *text, size_t len);
+	size_t max;
+};
+
+#define RELAYFS_STORE_MAX 65536
+
+/**
+ * struct relayfs_client - a directory of its own below the mount point
+ * @name: of the directory
+ * @owner: the client's module
+ * @populate: makes the files of the directory itself; may be NULL
+ * @mkdir: makes the object behind a new directory, or returns an ERR_PTR; NULL if users make no directories here
+ * @fill: makes the files of that directory
+ * @rmdir: ends the object's work, as its directory goes; returns a negative errno to refuse
+ */
+struct relayfs_client {
+	const char *name;
+	struct module *owner;
+	int (*populate)(struct relayfs_dir *dir);
+	struct relayfs_object *(*mkdir)(const char *name);
+	int (*fill)(struct relayfs_dir *dir, struct relayfs_object *obj);
+	int (*rmdir)(struct relayfs_object *obj);
+
+	struct relayfs_dir *dir;	/* relayfs' own */
+};
+
+int relayfs_register_client(struct relayfs_client *client);
+void relayfs_unregister_client(struct relayfs_client *client);
+int relayfs_create_attributes(struct relayfs_dir *dir, const struct relayfs_attribute *attrs, size_t n,
+			      struct relayfs_object *obj);
+int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,
+			struct relayfs_object *obj, const void *data);
+const void *relayfs_file_data(const struct inode *inode);
+int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan, const char *name);
+
+#endif

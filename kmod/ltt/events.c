@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Which events there are, and which of them a session records. */
+#include <linux/glob.h>
+#include <linux/string.h>
+#include <linux/tracepoint.h>
+
+#include "internal.h"
+
+/* Tracepoints that state needs; not all of them need be events. */
+static struct {
+	const char *name;
+	struct tracepoint *tp;
+} needed[] = { { "sched_process_fork" }, { "sched_process_exec" }, { "sched_process_exit" }, { "task_rename" } };
+
+static void note_tracepoint(struct tracepoint *tp, void *unused)
+{
+	int i;
+
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		if (ltt_events[i].probe && !strcmp(tp->name, ltt_events[i].name))
+			ltt_events[i].tp = tp;
+	for (i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!strcmp(tp->name, needed[i].name))
+			needed[i].tp = tp;
+}
+
+/* Most of them are not exported, but the kernel lists them all. */
+void ltt_find_tracepoints(void)
+{
+	for_each_kernel_tracepoint(note_tracepoint, NULL);
+}
+
+struct tracepoint *ltt_tracepoint(const char *name)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!strcmp(name, needed[i].name))
+			return needed[i].tp;
+	return NULL;
+}
+
+static bool available(const struct ltt_event *event)
+{
+	return !event->probe || event->tp;
+}
+
+static int register_event(struct ltt_session *s, int i)
+{
+	struct ltt_session_event *se = &s->events[i];
+	int err;
+
+	if (se->registered || !ltt_events[i].tp)
+		return 0;
+	err = tracepoint_probe_register(ltt_events[i].tp, ltt_events[i].probe, se);
+	if (err)
+		return ltt_refuse(s, err, "the kernel refuses a probe on %s", ltt_events[i].name);
+	se->registered = true;
+	return 0;
+}
+
+static void unregister_event(struct ltt_session *s, int i)
+{
+	struct ltt_session_event *se = &s->events[i];
+
+	if (!se->registered)
+		return;
+	if (i == LTT_EVENT_SCHED_SWITCH)
+		WRITE_ONCE(s->switches, false);
+	tracepoint_probe_unregister(ltt_events[i].tp, ltt_events[i].probe, se);
+	se->registered = false;
+}
+
+/*
+ * May packets say that every switch is in them? Those that began before the answer became yes are closed, so that one
+ * packet has one answer: it says yes only if the answer was yes when it began and when it ended.
+ */
+static void settle_switches(struct ltt_session *s)
+{
+	bool now = s->events[LTT_EVENT_SCHED_SWITCH].registered && !rcu_access_pointer(s->filter);
+
+	if (now == s->switches)
+		return;
+	if (now)
+		relayfs_channel_flush(s->chan);
+	WRITE_ONCE(s->switches, now);
+	if (now)
+		relayfs_channel_flush(s->chan);
+}
+
+int ltt_register_events(struct ltt_session *s)
+{
+	int i, err;
+
+	for (i = 0; i < LTT_N_EVENTS; i++) {
+		if (!s->events[i].enabled)
+			continue;
+		err = register_event(s, i);
+		if (err) {
+			ltt_unregister_events(s);
+			return err;
+		}
+	}
+	settle_switches(s);
+	return 0;
+}
+
+/* When it returns no probe of the session runs any more. */
+void ltt_unregister_events(struct ltt_session *s)
+{
+	int i;
+
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		unregister_event(s, i);
+	tracepoint_synchronize_unregister();
+	synchronize_rcu();	/* since 7.0 the former does not imply it */
+}
+
+/* After a change of the session's filter; the old one may be freed when this returns. */
+void ltt_tell_filter(struct ltt_session *s)
+{
+	struct ltt_filter *filter = rcu_dereference_protected(s->filter, lockdep_is_held(&s->lock));
+	int i;
+
+	if (filter)
+		WRITE_ONCE(s->switches, false);
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		rcu_assign_pointer(s->events[i].filter, filter);
+	synchronize_rcu();
+	if (relayfs_channel_state(s->chan) == RELAYFS_RUNNING)
+		settle_switches(s);
+}
+
+static bool matches(const char *glob, const struct ltt_event *event)
+{
+	char full[96];
+
+	if (!strchr(glob, ':'))
+		return glob_match(glob, event->name) || glob_match(glob, event->group);
+	snprintf(full, sizeof(full), "%s:%s", event->group, event->name);
+	return glob_match(glob, full);
+}
+
+static int select_glob(struct ltt_session *s, const char *glob, bool on)
+{
+	bool running = relayfs_channel_state(s->chan) == RELAYFS_RUNNING;
+	int i, err, found = 0, missing = -1;
+
+	for (i = 0; i < LTT_N_EVENTS; i++) {
+		if (!matches(glob, &ltt_events[i]))
+			continue;
+		if (!available(&ltt_events[i])) {
+			missing = i;
+			continue;
+		}
+		found++;
+		s->events[i].enabled = on;
+		if (!running)
+			continue;
+		if (on) {
+			err = register_event(s, i);
+			if (err)
+				return err;
+		} else {
+			unregister_event(s, i);
+		}
+	}
+	if (!found && missing >= 0)
+		return ltt_refuse(s, -ENODEV, "%s: this kernel has no tracepoint %s", glob, ltt_events[missing].name);
+	if (!found)
+		return ltt_refuse(s, -EINVAL, "%s: no event has such a name; available_events lists them", glob);
+	return 0;
+}
+
+/* Words, applied in order: +GLOB, -GLOB, none. A bare word is +GLOB. */
+int ltt_select_events(struct ltt_session *s, char *words)
+{
+	char *word;
+	int err = 0;
+
+	while (!err && (word = strsep(&words, " \t\n,"))) {
+		if (!*word)
+			continue;
+		if (!strcmp(word, "none"))
+			err = select_glob(s, "*", false);
+		else
+			err = select_glob(s, word + (*word == '+' || *word == '-'), *word != '-');
+	}
+	if (relayfs_channel_state(s->chan) == RELAYFS_RUNNING) {
+		tracepoint_synchronize_unregister();
+		settle_switches(s);
+	}
+	return err;
+}
+
+void ltt_show_events(struct ltt_session *s, struct seq_file *m)
+{
+	int i;
+
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		if (s->events[i].enabled)
+			seq_printf(m, "%s:%s\n", ltt_events[i].group, ltt_events[i].name);
+}
+
+void ltt_show_available(struct seq_file *m)
+{
+	int i;
+
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		seq_printf(m, "%s:%s %s %s\n", ltt_events[i].group, ltt_events[i].name, ltt_events[i].class,
+			   available(&ltt_events[i]) ? "available" : "missing");
+}

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * state_0: tasks, irqs and modules, so that names need not be in every record.
+ *
+ * Kept in memory of its own, not in a ring: it is read whole, as often as one likes, and nothing in it is overwritten.
+ * Probes write into blocks that were allocated before; when few are left a worker makes more, up to a limit.
+ */
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqdesc.h>
+#include <linux/kobject.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "internal.h"
+
+#define STATE_BLOCK	65536UL
+#define MAX_BLOCKS	512		/* 32 MiB, some 700,000 changes */
+#define KEEP_SPARE	4
+#define MAX_IRQ		8192
+
+struct ltt_block {
+	struct list_head link;
+	size_t used;
+	u64 event_ids;
+	u64 records;
+	char data[];
+};
+
+static struct ltt_block *make_block(void)
+{
+	struct ltt_block *block = vmalloc(sizeof(*block) + STATE_BLOCK);
+
+	if (block)
+		INIT_LIST_HEAD(&block->link);
+	return block;
+}
+
+/* May sleep. Returns false if the limit or the memory's end was reached before there were @n spare blocks. */
+static bool provide(struct ltt_state *state, unsigned int n)
+{
+	while (READ_ONCE(state->n_spare) < n) {
+		struct ltt_block *block;
+		unsigned long flags;
+		bool full;
+
+		if (READ_ONCE(state->n_blocks) >= MAX_BLOCKS)
+			return false;
+		block = make_block();
+		if (!block)
+			return false;
+		raw_spin_lock_irqsave(&state->lock, flags);
+		full = state->n_blocks >= MAX_BLOCKS;
+		if (!full) {
+			list_add_tail(&block->link, &state->spare);
+			state->n_spare++;
+			state->n_blocks++;
+		}
+		raw_spin_unlock_irqrestore(&state->lock, flags);
+		if (full) {
+			vfree(block);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void grow(struct work_struct *work)
+{
+	provide(container_of(work, struct ltt_state, grow), KEEP_SPARE);
+}
+
+static void queue_grow(struct irq_work *work)
+{
+	schedule_work(&container_of(work, struct ltt_state, need)->grow);
+}
+
+static struct ltt3_packet_header *block_header(struct ltt_block *block)
+{
+	return (struct ltt3_packet_header *)block->data;
+}
+
+static void open_block(struct ltt_state *state, u64 now)
+{
+	struct ltt_block *block = list_first_entry_or_null(&state->spare, struct ltt_block, link);
+	struct ltt3_packet_header *h;
+
+	if (!block)
+		return;
+	list_del_init(&block->link);
+	state->n_spare--;
+	block->used = LTT3_HEADER_SIZE;
+	block->event_ids = 0;
+	block->records = 0;
+	h = block_header(block);
+	memset(h, 0, sizeof(*h));
+	memcpy(h->uuid, &state->uuid, sizeof(h->uuid));
+	h->stream_id = LTT3_STREAM_STATE;
+	h->magic = LTT3_MAGIC;
+	h->major = LTT3_MAJOR;
+	h->minor = LTT3_MINOR;
+	h->header_size = LTT3_HEADER_SIZE;
+	h->timestamp_begin = now;
+	h->tid = -1;
+	h->tgid = -1;
+	h->wall_offset = state->wall_offset;
+	state->open = block;
+}
+
+static void close_block(struct ltt_state *state)
+{
+	struct ltt_block *block = state->open;
+	struct ltt3_packet_header *h = block_header(block);
+
+	h->content_size = block->used * 8;
+	h->packet_size = ALIGN(block->used, 8) * 8;
+	h->timestamp_end = state->last;
+	h->packet_seq_num = state->seq++;
+	h->event_ids = block->event_ids;
+	h->records = block->records;
+	h->events_discarded = state->lost;
+	h->lost_full = state->lost;
+	state->told = state->lost;
+	list_add_tail(&block->link, &state->closed);
+	state->open = NULL;
+}
+
+/* Reserves a record of @size bytes of payload, with the lock held; NULL if there is no block for it, counted. */
+static void *reserve(struct ltt_state *state, u16 id, size_t size)
+{
+	size_t len = LTT3_RECORD_HEADER_SIZE + size;
+	u64 now = max(ktime_get_mono_fast_ns(), state->last);
+	struct ltt3_record_header *record;
+	size_t at;
+
+	if (state->open && (ALIGN(state->open->used, 8) + ALIGN(len, 8) > STATE_BLOCK ||
+			    now - block_header(state->open)->timestamp_begin > U32_MAX))
+		close_block(state);
+	if (!state->open)
+		open_block(state, now);
+	if (state->n_spare < KEEP_SPARE && state->n_blocks < MAX_BLOCKS)
+		irq_work_queue(&state->need);
+	if (!state->open) {
+		state->lost++;
+		return NULL;
+	}
+	at = ALIGN(state->open->used, 8);
+	record = (struct ltt3_record_header *)(state->open->data + at);
+	*(u64 *)(state->open->data + at + ALIGN(len, 8) - 8) = 0;
+	record->timestamp = now;
+	record->id = id;
+	record->length = len;
+	memset(state->open->data + state->open->used, 0, at - state->open->used);
+	state->open->used = at + len;
+	state->open->event_ids |= 1ULL << (id % 64);
+	state->open->records++;
+	state->last = now;
+	return record + 1;
+}
+
+/**
+ * ltt_state_task() - write what a task is
+ * @state: of the session
+ * @task: the task
+ * @cause: LTT3_CAUSE_...
+ * @comm: its name, which @task may not have yet
+ */
+void ltt_state_task(struct ltt_state *state, struct task_struct *task, u32 cause, const char *comm)
+{
+	struct ltt3_state_task *p;
+	unsigned long flags;
+	pid_t ppid;
+	uid_t uid;
+
+	if (!state->live && cause != LTT3_CAUSE_DUMP)
+		return;
+	rcu_read_lock();
+	ppid = rcu_dereference(task->real_parent)->tgid;
+	uid = from_kuid_munged(&init_user_ns, __task_cred(task)->uid);
+	rcu_read_unlock();
+	if (in_nmi())
+		return;
+	raw_spin_lock_irqsave(&state->lock, flags);
+	p = reserve(state, LTT3_ID_STATE_TASK, LTT3_STATE_TASK_SIZE);
+	if (p) {
+		p->pid = task->pid;
+		p->tgid = task->tgid;
+		p->ppid = ppid;
+		p->uid = uid;
+		p->cause = cause;
+		memset(p->comm, 0, LTT3_COMM_LEN);
+		memcpy(p->comm, comm, strnlen(comm, LTT3_COMM_LEN - 1));
+	}
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+}
+
+/* A record of a number and a text. */
+static void write_named(struct ltt_state *state, u16 id, u32 number, const char *name)
+{
+	size_t len = strnlen(name, 512);
+	unsigned long flags;
+	char *p;
+
+	raw_spin_lock_irqsave(&state->lock, flags);
+	p = reserve(state, id, sizeof(u32) + len + 1);
+	if (p) {
+		*(u32 *)p = number;
+		memcpy(p + sizeof(u32), name, len);
+		p[sizeof(u32) + len] = 0;
+	}
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+}
+
+static u32 dump_tasks(struct ltt_state *state)
+{
+	struct task_struct *process, *thread;
+	u32 n = 0;
+
+	ltt_state_task(state, &init_task, LTT3_CAUSE_DUMP, "swapper");
+	rcu_read_lock();
+	for_each_process_thread(process, thread) {
+		char comm[LTT3_COMM_LEN];
+
+		memcpy(comm, thread->comm, sizeof(comm));
+		comm[sizeof(comm) - 1] = 0;
+		ltt_state_task(state, thread, LTT3_CAUSE_DUMP, comm);
+		n++;
+	}
+	rcu_read_unlock();
+	return n + 1;
+}
+
+static void dump_irqs(struct ltt_state *state)
+{
+	char names[128];
+	unsigned int irq;
+
+	for (irq = 0; irq < MAX_IRQ; irq++) {
+		struct irq_data *data = irq_get_irq_data(irq);
+		struct irqaction *action;
+		struct irq_desc *desc;
+		unsigned long flags;
+		int n = 0;
+
+		if (!data)
+			continue;
+		desc = irq_data_to_desc(data);
+		raw_spin_lock_irqsave(&desc->lock, flags);
+		for (action = desc->action; action; action = action->next)
+			n += scnprintf(names + n, sizeof(names) - n, "%s%s", n ? "," : "", action->name ?: "?");
+		raw_spin_unlock_irqrestore(&desc->lock, flags);
+		if (n)
+			write_named(state, LTT3_ID_STATE_IRQ, irq, names);
+	}
+}
+
+static void dump_modules(struct ltt_state *state)
+{
+	struct kset *set = THIS_MODULE->mkobj.kobj.kset;
+	struct kobject *kobj;
+
+	if (!set)
+		return;
+	spin_lock(&set->list_lock);
+	list_for_each_entry(kobj, &set->list, entry) {
+		struct module *module = container_of(kobj, struct module_kobject, kobj)->mod;
+
+		if (module)	/* else it is built in, and has parameters only */
+			write_named(state, LTT3_ID_STATE_MODULE, module->taints, module->name);
+	}
+	spin_unlock(&set->list_lock);
+}
+
+static void drop_blocks(struct ltt_state *state)
+{
+	struct ltt_block *block, *next;
+	unsigned long flags;
+	LIST_HEAD(old);
+
+	mutex_lock(&state->reading);
+	raw_spin_lock_irqsave(&state->lock, flags);
+	list_splice_init(&state->closed, &old);
+	if (state->open)
+		list_add_tail(&state->open->link, &old);
+	state->open = NULL;
+	state->seq = 0;
+	list_for_each_entry(block, &old, link)
+		state->n_blocks--;
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+	mutex_unlock(&state->reading);
+	list_for_each_entry_safe(block, next, &old, link)
+		vfree(block);
+}
+
+/**
+ * ltt_state_dump() - write what is: all tasks, irqs and modules, then state_end
+ * @state: of the session; the probes that write changes are registered, so that nothing falls between
+ * @afresh: throw away what was written before
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ltt_state_dump(struct ltt_state *state, bool afresh)
+{
+	struct task_struct *process, *thread;
+	struct ltt3_state_end *end;
+	unsigned long flags;
+	size_t need = 512;	/* forked meanwhile, irqs, modules */
+	u32 n;
+
+	if (afresh)
+		drop_blocks(state);
+	rcu_read_lock();
+	for_each_process_thread(process, thread)
+		need++;
+	rcu_read_unlock();
+	need = DIV_ROUND_UP(need * ALIGN(LTT3_RECORD_HEADER_SIZE + LTT3_STATE_TASK_SIZE, 8), STATE_BLOCK / 2);
+	if (!provide(state, need + KEEP_SPARE))
+		return -ENOMEM;
+	n = dump_tasks(state);
+	dump_irqs(state);
+	dump_modules(state);
+	raw_spin_lock_irqsave(&state->lock, flags);
+	end = reserve(state, LTT3_ID_STATE_END, LTT3_STATE_END_SIZE);
+	if (end)
+		end->tasks = n;
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+	return 0;
+}
+
+void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset)
+{
+	raw_spin_lock_init(&state->lock);
+	mutex_init(&state->reading);
+	INIT_LIST_HEAD(&state->closed);
+	INIT_LIST_HEAD(&state->spare);
+	INIT_WORK(&state->grow, grow);
+	init_irq_work(&state->need, queue_grow);
+	state->uuid = *uuid;
+	state->wall_offset = wall_offset;
+}
+
+void ltt_state_free(struct ltt_state *state)
+{
+	struct ltt_block *block, *next;
+
+	irq_work_sync(&state->need);
+	cancel_work_sync(&state->grow);
+	drop_blocks(state);
+	list_for_each_entry_safe(block, next, &state->spare, link)
+		vfree(block);
+}
+
+/* The open packet ends where a reader catches up with it, so that what is read is always whole packets. */
+static bool close_for_reader(struct ltt_state *state)
+{
+	unsigned long flags;
+	bool closed;
+
+	raw_spin_lock_irqsave(&state->lock, flags);
+	closed = state->open && state->open->records;
+	if (closed)
+		close_block(state);
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+	return closed;
+}
+
+/* The @n-th byte of all closed packets: @block and the offset in it, or NULL at their end. */
+static struct ltt_block *find(struct ltt_state *state, loff_t *at)
+{
+	struct ltt_block *block, *found = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&state->lock, flags);
+	list_for_each_entry(block, &state->closed, link) {
+		size_t size = block_header(block)->packet_size / 8;
+
+		if (*at < size) {
+			found = block;
+			break;
+		}
+		*at -= size;
+	}
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+	return found;
+}
+
+static ssize_t state_read(struct file *file, char __user *to, size_t count, loff_t *pos)
+{
+	struct ltt_state *state = (struct ltt_state *)relayfs_file_data(file_inode(file));
+	size_t done = 0;
+
+	mutex_lock(&state->reading);
+	while (done < count) {
+		loff_t at = *pos;
+		struct ltt_block *block = find(state, &at);
+		size_t n;
+
+		if (!block) {
+			if (close_for_reader(state))
+				continue;
+			break;
+		}
+		n = min_t(size_t, count - done, block_header(block)->packet_size / 8 - at);
+		n -= copy_to_user(to + done, block->data + at, n);
+		if (!n) {
+			mutex_unlock(&state->reading);
+			return done ?: -EFAULT;
+		}
+		done += n;
+		*pos += n;
+	}
+	mutex_unlock(&state->reading);
+	return done;
+}
+
+static loff_t state_llseek(struct file *file, loff_t offset, int whence)
+{
+	return whence == SEEK_END ? -EINVAL : noop_llseek(file, 0, SEEK_CUR) == offset ? offset :
+	       vfs_setpos(file, whence == SEEK_CUR ? file->f_pos + offset : offset, LLONG_MAX);
+}
+
+const struct file_operations ltt_state_fops = {
+	.owner = THIS_MODULE,
+	.read = state_read,
+	.llseek = state_llseek,
+};

@@ -1,0 +1,848 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels: their life, and the changes of ring that resize, snapshot and reset come down to.
+ *
+ * A change of ring ("flip") is made for each stream on its own CPU: the packet is closed, the writer gets the new ring,
+ * and the reader finds the old one as the stream's drain, to be read out first. Locks, outermost first: the channel's
+ * mutex, cpus_read_lock, a stream's mutex. mkdir and rmdir hold inode locks around them; nothing here takes one.
+ */
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/export.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "internal.h"
+
+#define MAX_SUBBUF_SIZE	(64UL << 20)
+#define MAX_SUBBUFS	65536UL
+#define QUIET_SECONDS	10
+
+/* Sets @s to each stream in turn; a hole is where no CPU can be. */
+#define for_each_stream(s, i, chan)								\
+	for ((i) = 0; ((s) = relayfs_next_stream(chan, &(i))); (i)++)
+
+static struct relayfs_stream *relayfs_next_stream(struct relayfs_channel *chan, unsigned int *i)
+{
+	while (*i < chan->n_streams && !chan->streams[*i])
+		++*i;
+	return *i < chan->n_streams ? chan->streams[*i] : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------- small helpers --- */
+
+static __printf(3, 4) int refuse(struct relayfs_channel *chan, int err, const char *why, ...)
+{
+	va_list args;
+
+	va_start(args, why);
+	vsnprintf(chan->error, sizeof(chan->error), why, args);
+	va_end(args);
+	return err;
+}
+
+/* Runs @fn as the only one that touches the writer: on its CPU, or for it while it is offline. cpus_read_lock held. */
+void relayfs_on_writer(struct relayfs_stream *s, void (*fn)(void *info), void *info)
+{
+	struct relayfs_writer *w = s->writer;
+	unsigned long flags;
+
+	if (s->chan->attr.flags & RELAYFS_GLOBAL) {
+		raw_spin_lock_irqsave(&w->lock, flags);
+		w->owner = raw_smp_processor_id() + 1;
+		fn(info);
+		w->owner = 0;
+		raw_spin_unlock_irqrestore(&w->lock, flags);
+	} else if (!cpu_online(s->cpu) || smp_call_function_single(s->cpu, fn, info, 1)) {
+		local_irq_save(flags);
+		fn(info);
+		local_irq_restore(flags);
+	}
+}
+
+/* The clock's offset can be read exactly only where the timekeeper may be asked: not in a probe. */
+void relayfs_note_clock(struct relayfs_channel *chan)
+{
+	atomic64_set(&chan->wall_offset, ktime_to_ns(ktime_mono_to_real(0)));
+}
+
+/* Tells waiters to look again; from any context but NMI. */
+void relayfs_news(struct relayfs_stream *s)
+{
+	atomic_inc(&s->news);
+	smp_mb__after_atomic();
+	if (waitqueue_active(&s->wait))
+		irq_work_queue(&s->wake);
+}
+
+static void wake_readers(struct irq_work *work)
+{
+	struct relayfs_stream *s = container_of(work, struct relayfs_stream, wake);
+
+	wake_up_interruptible(&s->wait);
+}
+
+/* -------------------------------------------------------------------------------------------------------- flush --- */
+
+static void close_for_flush(void *writer)
+{
+	relayfs_close_packet(writer, true);
+}
+
+void relayfs_flush_stream(struct relayfs_stream *s)
+{
+	struct relayfs_writer *w = s->writer;
+
+	relayfs_note_clock(s->chan);
+	if (READ_ONCE(w->records) || relayfs_discarded(w) + READ_ONCE(w->overwritten) != READ_ONCE(w->reported)) {
+		cpus_read_lock();
+		relayfs_on_writer(s, close_for_flush, w);
+		cpus_read_unlock();
+	}
+	relayfs_news(s);
+}
+
+/* Armed by whoever begins to wait; goes on while somebody waits. */
+static void flush_for_waiter(struct work_struct *work)
+{
+	struct relayfs_stream *s = container_of(to_delayed_work(work), struct relayfs_stream, flush);
+
+	if (!wq_has_sleeper(&s->wait))
+		return;
+	if (READ_ONCE(s->chan->state) == RELAYFS_RUNNING && !(s->chan->attr.flags & RELAYFS_FLIGHT))
+		relayfs_flush_stream(s);
+	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
+}
+
+/**
+ * relayfs_channel_flush() - close the packets that have records, or news of losses
+ * @chan: the channel; nothing happens if it is not running
+ */
+void relayfs_channel_flush(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	mutex_lock(&chan->lock);
+	if (chan->state == RELAYFS_RUNNING)
+		for_each_stream(s, i, chan)
+			relayfs_flush_stream(s);
+	mutex_unlock(&chan->lock);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_flush);
+
+/* --------------------------------------------------------------------------------------------------------- flip --- */
+
+struct flip {
+	struct relayfs_writer *writer;
+	struct relayfs_ring *ring;
+};
+
+static void flip_writer(void *info)
+{
+	struct flip *flip = info;
+	struct relayfs_writer *w = flip->writer;
+
+	relayfs_close_packet(w, false);
+	w->ring = flip->ring;
+	w->buf = relayfs_ring_buf(flip->ring, w->stream->cpu);
+}
+
+/*
+ * Gives all writers @ring (one reference is used up); what they wrote to becomes the drain of each stream.
+ * Caller holds the channel's mutex and cpus_read_lock, and no stream has a drain.
+ */
+static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bool snapshot)
+{
+	struct relayfs_ring *old = chan->ring;
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	chan->ring = ring;
+	for_each_stream(s, i, chan) {
+		struct flip flip = { s->writer, ring };
+		struct rchan_buf *buf;
+
+		mutex_lock(&s->lock);
+		relayfs_on_writer(s, flip_writer, &flip);
+		s->live = ring;
+		buf = relayfs_ring_buf(old, s->cpu);
+		if (buf) {
+			relayfs_ring_get(old);
+			s->drain = old;
+			s->drain_limit = buf->subbufs_produced;
+		}
+		s->snapshot_end = snapshot;
+		mutex_unlock(&s->lock);
+		relayfs_news(s);
+	}
+	relayfs_ring_put(old);
+}
+
+/* Is a drain of an earlier flip still to be read? Empty ones are dropped. */
+static bool drain_pending(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	bool pending = false;
+	unsigned int i;
+
+	for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain && !relayfs_drain_left(s))
+			relayfs_end_drain(s);
+		pending |= !!s->drain;
+		mutex_unlock(&s->lock);
+	}
+	return pending;
+}
+
+/* ---------------------------------------------------------------------------------------------- start and stop --- */
+
+static void let_run(void *writer)
+{
+	struct relayfs_writer *w = writer;
+
+	w->ring = w->stream->live;
+	w->buf = relayfs_ring_buf(w->ring, w->stream->cpu);
+	w->running = true;
+}
+
+static void let_stop(void *writer)
+{
+	struct relayfs_writer *w = writer;
+
+	w->running = false;
+	relayfs_close_packet(w, false);
+}
+
+/**
+ * relayfs_channel_start() - let records in
+ * @chan: the channel
+ *
+ * Return: 0; -EBUSY if it is running, or if a flight recorder's last recording has not been read; -ENOMEM, with the
+ * reason in relayfs_channel_error().
+ */
+int relayfs_channel_start(struct relayfs_channel *chan)
+{
+	bool flight = chan->attr.flags & RELAYFS_FLIGHT;
+	struct relayfs_stream *s;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (chan->state == RELAYFS_RUNNING) {
+		err = refuse(chan, -EBUSY, "it is running already");
+		goto unlock;
+	}
+	relayfs_note_clock(chan);
+	if (flight && chan->ring && chan->state == RELAYFS_STOPPED) {
+		for_each_stream(s, i, chan) {
+			struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
+
+			if (s->drain || (buf && relayfs_ring_oldest(s->live, buf) != buf->subbufs_produced))
+				err = refuse(chan, -EBUSY, "the last recording has not been read: read it, or reset");
+		}
+		if (err)
+			goto unlock;
+	}
+	if (!chan->ring) {
+		struct relayfs_ring *ring = relayfs_ring_open(chan, chan->attr.n_subbufs, flight ? 2 : 1);
+
+		if (IS_ERR(ring)) {
+			err = PTR_ERR(ring);
+			goto unlock;
+		}
+		chan->ring = ring;
+	}
+	if (flight && !chan->spare) {
+		struct relayfs_ring *ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
+
+		if (IS_ERR(ring)) {
+			err = PTR_ERR(ring);
+			goto unlock;
+		}
+		chan->spare = ring;
+	}
+	WRITE_ONCE(chan->state, RELAYFS_RUNNING);
+	for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		s->live = chan->ring;
+		relayfs_on_writer(s, let_run, s->writer);
+		mutex_unlock(&s->lock);
+		relayfs_news(s);
+	}
+	if (chan->attr.n_subbufs_max && !flight)
+		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_start);
+
+/**
+ * relayfs_channel_stop() - let no more records in
+ * @chan: the channel; nothing happens if it is not running
+ *
+ * When it returns no record is being written, the last packets are closed, and readers get what is left and then
+ * end-of-file. A later start goes on in the same streams.
+ */
+void relayfs_channel_stop(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	mutex_lock(&chan->lock);
+	if (chan->state == RELAYFS_RUNNING) {
+		cpus_read_lock();
+		relayfs_note_clock(chan);
+		for_each_stream(s, i, chan)
+			relayfs_on_writer(s, let_stop, s->writer);
+		WRITE_ONCE(chan->state, RELAYFS_STOPPED);
+		cpus_read_unlock();
+		for_each_stream(s, i, chan)
+			relayfs_news(s);
+	}
+	mutex_unlock(&chan->lock);
+	cancel_delayed_work_sync(&chan->resize);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_stop);
+
+/**
+ * relayfs_channel_freeze() - stop writing at once, from any context, without locks
+ * @chan: the channel
+ *
+ * For a panic or a trigger: one store a CPU. What a CPU is writing at this moment it still writes. Use
+ * relayfs_channel_stop() afterwards where that is possible.
+ */
+void relayfs_channel_freeze(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	for_each_stream(s, i, chan)
+		WRITE_ONCE(s->writer->running, false);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_freeze);
+
+/* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
+
+static int make_spare(struct relayfs_channel *chan)
+{
+	struct relayfs_ring *ring;
+
+	if (chan->spare)
+		return 0;
+	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
+	if (IS_ERR(ring))
+		return PTR_ERR(ring);
+	chan->spare = ring;
+	return 0;
+}
+
+/**
+ * relayfs_channel_snapshot() - freeze what a flight recorder holds, and go on recording
+ * @chan: a running channel in flight mode
+ * @discard: throw away what has not been read of the last snapshot; its records count as overwritten
+ *
+ * Return: 0; -EINVAL if it is not a running flight recorder; -EBUSY if the last snapshot has not been read; -ENOMEM.
+ */
+int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
+{
+	struct relayfs_ring *ring;
+	struct relayfs_stream *s;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (!(chan->attr.flags & RELAYFS_FLIGHT) || chan->state != RELAYFS_RUNNING) {
+		err = refuse(chan, -EINVAL, "a snapshot is of a running session in flight mode");
+		goto unlock;
+	}
+	if (discard) {
+		for_each_stream(s, i, chan) {
+			mutex_lock(&s->lock);
+			if (s->drain) {
+				s->writer->overwritten += relayfs_cut_drain(s);
+				s->snapshot_end = s->drain;
+			}
+			mutex_unlock(&s->lock);
+		}
+	}
+	if (drain_pending(chan)) {
+		err = refuse(chan, -EBUSY, "the last snapshot has not been read: read it, or write snapshot!");
+		goto unlock;
+	}
+	err = make_spare(chan);
+	if (err)
+		goto unlock;
+	ring = chan->spare;
+	chan->spare = NULL;
+	flip_all(chan, ring, true);
+	/* The next one is made ready now, when nobody waits for it; if there is no memory, the next snapshot says so. */
+	make_spare(chan);
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
+
+static int resize(struct relayfs_channel *chan, size_t n_subbufs)
+{
+	struct relayfs_ring *ring;
+
+	if (n_subbufs < 2 || n_subbufs > MAX_SUBBUFS)
+		return refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, MAX_SUBBUFS);
+	if (n_subbufs == chan->attr.n_subbufs && chan->ring)
+		return 0;
+	if (!chan->ring) {
+		chan->attr.n_subbufs = n_subbufs;
+		return 0;
+	}
+	if (chan->attr.flags & RELAYFS_FLIGHT)
+		return refuse(chan, -EBUSY, "a flight recorder is resized before its first start");
+	if (drain_pending(chan))
+		return refuse(chan, -EBUSY, "what was recorded before the last resize has not been read yet");
+	ring = relayfs_ring_open(chan, n_subbufs, 1);
+	if (IS_ERR(ring))
+		return PTR_ERR(ring);
+	chan->attr.n_subbufs = n_subbufs;
+	flip_all(chan, ring, false);
+	return 0;
+}
+
+/**
+ * relayfs_channel_resize() - change the number of sub-buffers, while it runs
+ * @chan: a channel in stream mode
+ * @n_subbufs: sub-buffers of each stream
+ *
+ * What is in the old sub-buffers is read first; until then there are both, and no other resize.
+ *
+ * Return: 0, -EINVAL, -EBUSY or -ENOMEM, with the reason in relayfs_channel_error().
+ */
+int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
+{
+	int err;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	err = resize(chan, n_subbufs);
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_resize);
+
+/* The part of the sub-buffers of the fullest stream that is unread, in percent. */
+static unsigned int fill_level(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i, level = 0;
+
+	for_each_stream(s, i, chan) {
+		struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
+
+		if (buf)
+			level = max_t(unsigned int, level, 100 * (READ_ONCE(buf->subbufs_produced) -
+						READ_ONCE(buf->subbufs_consumed)) / chan->attr.n_subbufs);
+	}
+	return level;
+}
+
+/* Doubles the ring at half full, halves it after QUIET_SECONDS at less than an eighth. */
+static void resize_to_need(struct work_struct *work)
+{
+	struct relayfs_channel *chan = container_of(to_delayed_work(work), struct relayfs_channel, resize);
+	size_t n;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	n = chan->attr.n_subbufs;
+	if (chan->state == RELAYFS_RUNNING && !drain_pending(chan)) {
+		unsigned int level = fill_level(chan);
+
+		if (level >= 50 && n < chan->attr.n_subbufs_max)
+			resize(chan, min(2 * n, chan->attr.n_subbufs_max));
+		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
+		if (chan->quiet >= QUIET_SECONDS && n / 2 >= chan->n_subbufs_min) {
+			resize(chan, n / 2);
+			chan->quiet = 0;
+		}
+	}
+	if (chan->state == RELAYFS_RUNNING)
+		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+}
+
+static void feel_pressure(struct irq_work *work)
+{
+	struct relayfs_channel *chan = container_of(work, struct relayfs_channel, pressure);
+
+	mod_delayed_work(relayfs_wq, &chan->resize, 0);
+}
+
+/**
+ * relayfs_channel_reset() - throw away what has not been read
+ * @chan: the channel; if it is running it goes on with empty buffers
+ *
+ * The records count as lost by reset; a packet that a reader is in the middle of stays.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int relayfs_channel_reset(struct relayfs_channel *chan)
+{
+	struct relayfs_ring *ring = NULL;
+	struct relayfs_stream *s;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (!chan->ring)
+		goto unlock;
+	for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain)
+			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+		mutex_unlock(&s->lock);
+	}
+	if (drain_pending(chan)) {
+		err = refuse(chan, -EBUSY, "a reader is in the middle of a packet of an earlier reset or resize");
+		goto unlock;
+	}
+	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
+	if (IS_ERR(ring)) {
+		err = PTR_ERR(ring);
+		goto unlock;
+	}
+	flip_all(chan, ring, false);
+	for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain)
+			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+		mutex_unlock(&s->lock);
+	}
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_reset);
+
+/* ----------------------------------------------------------------------------------------------- open and close --- */
+
+static void free_channel(struct relayfs_object *obj)
+{
+	struct relayfs_channel *chan = container_of(obj, struct relayfs_channel, obj);
+	unsigned int i;
+
+	for (i = 0; i < chan->n_streams; i++) {
+		if (chan->streams[i])
+			irq_work_sync(&chan->streams[i]->wake);
+		kfree(chan->streams[i]);
+	}
+	free_percpu(chan->head.writers);
+	kfree(chan->head.global);
+	kvfree(chan);
+}
+
+static void init_writer(struct relayfs_writer *w, struct relayfs_stream *s)
+{
+	raw_spin_lock_init(&w->lock);
+	w->stream = s;
+}
+
+static struct relayfs_stream *make_stream(struct relayfs_channel *chan, int cpu)
+{
+	struct relayfs_stream *s = kzalloc_node(sizeof(*s), GFP_KERNEL, cpu_to_node(cpu));
+
+	if (!s)
+		return NULL;
+	s->chan = chan;
+	s->cpu = cpu;
+	s->writer = chan->head.global ?: per_cpu_ptr(chan->head.writers, cpu);
+	mutex_init(&s->lock);
+	init_waitqueue_head(&s->wait);
+	init_irq_work(&s->wake, wake_readers);
+	INIT_DELAYED_WORK(&s->flush, flush_for_waiter);
+	init_writer(s->writer, s);
+	return s;
+}
+
+static int check_sizes(struct relayfs_channel *chan, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max)
+{
+	if (subbuf_size < PAGE_SIZE || subbuf_size % PAGE_SIZE || subbuf_size > MAX_SUBBUF_SIZE)
+		return refuse(chan, -EINVAL, "subbuf_size is %zu, and should be a multiple of %lu up to %lu",
+			      subbuf_size, PAGE_SIZE, MAX_SUBBUF_SIZE);
+	if (n_subbufs < 2 || n_subbufs > MAX_SUBBUFS)
+		return refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, MAX_SUBBUFS);
+	if (n_subbufs_max > MAX_SUBBUFS)
+		return refuse(chan, -EINVAL, "n_subbufs_max is %zu, and should be at most %lu", n_subbufs_max,
+			      MAX_SUBBUFS);
+	if ((u64)subbuf_size * max(n_subbufs, n_subbufs_max) > UINT_MAX)
+		return refuse(chan, -EINVAL, "subbuf_size times n_subbufs is %llu, and should be below 4 GiB",
+			      (u64)subbuf_size * max(n_subbufs, n_subbufs_max));
+	return 0;
+}
+
+/**
+ * relayfs_channel_open() - make a channel; its memory is allocated at the first start
+ * @attr: what it is like; copied
+ *
+ * Return: the channel, or -EINVAL, -ENOMEM, -ENODEV (the owner is being unloaded) as ERR_PTR.
+ */
+struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *attr)
+{
+	unsigned int n = attr->flags & RELAYFS_GLOBAL ? 1 : nr_cpu_ids;
+	struct relayfs_channel *chan = kvzalloc(struct_size(chan, streams, n), GFP_KERNEL);
+	unsigned int i;
+	int err;
+
+	if (!chan)
+		return ERR_PTR(-ENOMEM);
+	chan->attr = *attr;
+	chan->attr.latency_ms = attr->latency_ms ?: 100;
+	chan->attr.watermark = attr->watermark ?: 1;
+	chan->n_subbufs_min = attr->n_subbufs;
+	chan->n_streams = n;
+	mutex_init(&chan->lock);
+	INIT_DELAYED_WORK(&chan->resize, resize_to_need);
+	init_irq_work(&chan->pressure, feel_pressure);
+	chan->template.stream_id = attr->stream_id;
+	chan->template.magic = LTT3_MAGIC;
+	chan->template.major = LTT3_MAJOR;
+	chan->template.minor = LTT3_MINOR;
+	chan->template.header_size = LTT3_HEADER_SIZE;
+	memcpy(chan->template.uuid, &attr->uuid, sizeof(chan->template.uuid));
+	if (!relayfs_object_init(&chan->obj, attr->owner, free_channel)) {
+		kvfree(chan);
+		return ERR_PTR(-ENODEV);
+	}
+	err = check_sizes(chan, attr->subbuf_size, attr->n_subbufs, attr->n_subbufs_max);
+	if (err)
+		goto put;
+	err = -ENOMEM;
+	if (attr->flags & RELAYFS_GLOBAL)
+		chan->head.global = kzalloc(sizeof(*chan->head.global), GFP_KERNEL);
+	else
+		chan->head.writers = alloc_percpu(struct relayfs_writer);
+	if (!chan->head.global && !chan->head.writers)
+		goto put;
+	for (i = 0; i < n; i++) {
+		if (!(attr->flags & RELAYFS_GLOBAL) && !cpu_possible(i))
+			continue;
+		chan->streams[i] = make_stream(chan, i);
+		if (!chan->streams[i])
+			goto put;
+	}
+	relayfs_note_clock(chan);
+	return chan;
+put:
+	relayfs_object_put(&chan->obj);
+	return ERR_PTR(err);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_open);
+
+/**
+ * relayfs_channel_configure() - change what a channel is like, before its first start
+ * @chan: the channel
+ * @flags: RELAYFS_FLIGHT or 0
+ * @subbuf_size: as in struct relayfs_channel_attr
+ * @n_subbufs: as there
+ * @n_subbufs_max: as there; the only one that may change later
+ *
+ * Return: 0, -EINVAL, or -EBUSY after the first start, with the reason in relayfs_channel_error().
+ */
+int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
+			      size_t n_subbufs_max)
+{
+	unsigned int global = chan->attr.flags & RELAYFS_GLOBAL;
+	int err;
+
+	mutex_lock(&chan->lock);
+	err = check_sizes(chan, subbuf_size, n_subbufs, n_subbufs_max);
+	if (err)
+		goto unlock;
+	if (chan->ring && ((flags | global) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||
+			   n_subbufs != chan->attr.n_subbufs)) {
+		err = refuse(chan, -EBUSY, "it has been started: mode and subbuf_size are fixed");
+		goto unlock;
+	}
+	chan->attr.flags = flags | global;
+	chan->attr.subbuf_size = subbuf_size;
+	chan->attr.n_subbufs = n_subbufs;
+	if (!chan->ring)
+		chan->n_subbufs_min = n_subbufs;
+	chan->attr.n_subbufs_max = n_subbufs_max;
+	if (chan->state == RELAYFS_RUNNING && n_subbufs_max && !(flags & RELAYFS_FLIGHT))
+		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
+unlock:
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_configure);
+
+static void detach_writer(void *writer)
+{
+	struct relayfs_writer *w = writer;
+
+	w->ring = NULL;
+	w->buf = NULL;
+}
+
+/**
+ * relayfs_channel_close() - end a channel
+ * @chan: the channel; nobody writes to it any more
+ *
+ * Files that are open get end-of-file. relayfs_channel_put() frees it, once the last inode of its files is gone too.
+ */
+void relayfs_channel_close(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	relayfs_channel_stop(chan);
+	mutex_lock(&chan->lock);
+	WRITE_ONCE(chan->state, RELAYFS_DEAD);
+	cpus_read_lock();
+	for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		relayfs_on_writer(s, detach_writer, s->writer);
+		if (s->drain)
+			relayfs_end_drain(s);
+		s->live = NULL;
+		mutex_unlock(&s->lock);
+		relayfs_news(s);
+	}
+	cpus_read_unlock();
+	relayfs_ring_put(chan->ring);
+	chan->ring = NULL;
+	relayfs_ring_put(chan->spare);
+	chan->spare = NULL;
+	mutex_unlock(&chan->lock);
+	irq_work_sync(&chan->pressure);
+	cancel_delayed_work_sync(&chan->resize);
+	for_each_stream(s, i, chan)
+		wake_up_interruptible(&s->wait);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_close);
+
+/**
+ * relayfs_channel_put() - give the client's reference back
+ * @chan: the channel, closed
+ *
+ * Apart from relayfs_channel_close() because a client's own files may still ask a closed channel for its state.
+ */
+void relayfs_channel_put(struct relayfs_channel *chan)
+{
+	relayfs_object_put(&chan->obj);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_put);
+
+/* -------------------------------------------------------------------------------------------------------- state --- */
+
+/** relayfs_channel_state() - idle until the first start, then running or stopped */
+enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan)
+{
+	return READ_ONCE(chan->state);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_state);
+
+/** relayfs_channel_n_subbufs() - the number of sub-buffers now, which changes where n_subbufs_max is set */
+size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan)
+{
+	return READ_ONCE(chan->attr.n_subbufs);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_n_subbufs);
+
+/** relayfs_channel_error() - why the last request was refused */
+const char *relayfs_channel_error(struct relayfs_channel *chan)
+{
+	return chan->error;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_error);
+
+struct sample {
+	struct relayfs_writer *writer;
+	struct relayfs_stream_stats *stats;
+};
+
+static void sample_writer(void *info)
+{
+	struct sample *sample = info;
+	struct relayfs_writer *w = sample->writer;
+	struct relayfs_stream_stats *stats = sample->stats;
+
+	memcpy(stats->lost, w->lost, sizeof(stats->lost));
+	/* Those two are lost before the writer could count them as asked for. */
+	stats->produced = w->produced + stats->lost[LTT3_LOST_NMI] + stats->lost[LTT3_LOST_NESTED];
+	stats->overwritten = w->overwritten;
+	stats->pending = w->published + w->records;
+	stats->packets = w->packets;
+}
+
+/**
+ * relayfs_channel_stats() - the counters of a stream, all of one moment
+ * @chan: the channel
+ * @cpu: the stream's CPU, 0 for a global channel
+ * @stats: filled in
+ *
+ * Return: false if there is no such stream.
+ */
+bool relayfs_channel_stats(struct relayfs_channel *chan, int cpu, struct relayfs_stream_stats *stats)
+{
+	struct relayfs_stream *s = cpu < chan->n_streams ? chan->streams[cpu] : NULL;
+	struct sample sample;
+
+	if (!s)
+		return false;
+	sample.writer = s->writer;
+	sample.stats = stats;
+	cpus_read_lock();
+	mutex_lock(&s->lock);
+	relayfs_on_writer(s, sample_writer, &sample);
+	stats->read = s->read;
+	stats->bytes = s->bytes;
+	stats->pending -= s->read + stats->overwritten + stats->lost[LTT3_LOST_RESET];
+	mutex_unlock(&s->lock);
+	cpus_read_unlock();
+	return true;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_stats);
+
+/**
+ * relayfs_channel_show_stats() - print the counters of all streams as a table
+ * @chan: the channel
+ * @m: where to
+ */
+void relayfs_channel_show_stats(struct relayfs_channel *chan, struct seq_file *m)
+{
+	struct relayfs_stream_stats stats;
+	unsigned int cpu;
+	u64 lost;
+	int i;
+
+	seq_puts(m, "cpu produced read pending overwritten lost");
+	for (i = 0; i < LTT3_LOST_REASONS; i++)
+		seq_printf(m, " %s", ltt3_lost_names[i]);
+	seq_puts(m, " bytes packets\n");
+	for (cpu = 0; cpu < chan->n_streams; cpu++) {
+		if (!relayfs_channel_stats(chan, cpu, &stats))
+			continue;
+		for (i = 0, lost = 0; i < LTT3_LOST_REASONS; i++)
+			lost += stats.lost[i];
+		seq_printf(m, "%u %llu %llu %llu %llu %llu", cpu, stats.produced, stats.read, stats.pending,
+			   stats.overwritten, lost);
+		for (i = 0; i < LTT3_LOST_REASONS; i++)
+			seq_printf(m, " %llu", stats.lost[i]);
+		seq_printf(m, " %llu %llu\n", stats.bytes, stats.packets);
+	}
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_show_stats);

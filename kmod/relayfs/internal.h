@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the parts of relayfs.ko know of one another. */
+#ifndef RELAYFS_INTERNAL_H
+#define RELAYFS_INTERNAL_H
+
+#include <linux/irq_work.h>
+#include <linux/mutex.h>
+#include <linux/relay.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "relayfs.h"
+
+/**
+ * struct relayfs_ring - one channel of the kernel's relay API: sub-buffers for every CPU
+ * @rchan: the relay channel, opened without files
+ * @ref: its channel, and every stream that still reads from it
+ * @work: closes it, as that sleeps
+ * @flight: the oldest packet is overwritten
+ * @n_subbufs: of each CPU
+ * @subbuf_size: in bytes
+ */
+struct relayfs_ring {
+	struct rchan *rchan;
+	struct kref ref;
+	struct work_struct work;
+	bool flight;
+	bool global;
+	size_t n_subbufs;
+	size_t subbuf_size;
+};
+
+/**
+ * struct relayfs_stream - one file's worth of a channel; outlives rings
+ * @chan: the channel, which embeds or owns all its streams
+ * @cpu: whose, 0 for a global channel
+ * @writer: the write side
+ * @lock: the read side: everything below
+ * @wait: readers and pollers
+ * @wake: wakes them from where that is not allowed
+ * @flush: gives them what is not full yet
+ * @news: counts what a waiter may wait for
+ * @open: somebody has the file open
+ * @live: ring that the writer writes to, NULL before the first start
+ * @drain: ring to be read out first: a snapshot, or what was before a resize
+ * @drain_limit: sub-buffer of @drain to stop at
+ * @snapshot_end: an end-of-file is due behind @drain
+ * @offset: bytes of the first packet already handed out
+ * @read: records handed out whole
+ * @bytes: bytes handed out
+ * @told: loss counters of the last packet handed out
+ * @final_due: @final is the next packet
+ * @final: the last words of a stream that lost records after its last packet
+ */
+struct relayfs_stream {
+	struct relayfs_channel *chan;
+	int cpu;
+	struct relayfs_writer *writer;
+	struct mutex lock;
+	wait_queue_head_t wait;
+	struct irq_work wake;
+	struct delayed_work flush;
+	atomic_t news;
+	atomic_t open;
+
+	struct relayfs_ring *live;
+	struct relayfs_ring *drain;
+	size_t drain_limit;
+	bool snapshot_end;
+	size_t offset;
+	u64 read;
+	u64 bytes;
+	u64 told;
+	bool final_due;
+	struct ltt3_packet_header final;
+};
+
+/**
+ * struct relayfs_channel - a data flow
+ * @head: what writers need
+ * @obj: referenced by its files
+ * @attr: as asked for
+ * @lock: start, stop, flips; taken before cpus_read_lock and the streams' locks
+ * @ring: what writers write to
+ * @spare: what a snapshot flips to
+ * @template: the constant part of packet headers
+ * @wall_offset: wall clock minus monotonic, as last seen from where one may look
+ * @resize: makes the ring as large as it needs to be, from @n_subbufs_min to attr.n_subbufs_max
+ * @pressure: runs that from a writer
+ * @quiet: seconds that the ring was nearly empty
+ * @error: why the last request was refused
+ */
+struct relayfs_channel {
+	struct relayfs_channel_head head;
+	struct relayfs_object obj;
+	struct relayfs_channel_attr attr;
+	struct mutex lock;
+	enum relayfs_state state;
+	struct relayfs_ring *ring;
+	struct relayfs_ring *spare;
+	struct ltt3_packet_header template;
+	atomic64_t wall_offset;
+	struct delayed_work resize;
+	struct irq_work pressure;
+	size_t n_subbufs_min;
+	unsigned int quiet;
+	char error[RELAYFS_ERROR_LEN];
+	unsigned int n_streams;
+	struct relayfs_stream *streams[];
+};
+
+extern struct workqueue_struct *relayfs_wq;
+
+/* ring.c */
+struct relayfs_ring *relayfs_ring_open(struct relayfs_channel *chan, size_t n_subbufs, unsigned int copies);
+void relayfs_ring_get(struct relayfs_ring *ring);
+void relayfs_ring_put(struct relayfs_ring *ring);
+struct rchan_buf *relayfs_ring_buf(struct relayfs_ring *ring, int cpu);
+size_t relayfs_ring_oldest(struct relayfs_ring *ring, struct rchan_buf *buf);
+struct ltt3_packet_header *relayfs_ring_packet(struct relayfs_ring *ring, struct rchan_buf *buf, size_t index);
+
+/* write.c */
+void relayfs_close_packet(struct relayfs_writer *w, bool even_empty);
+u64 relayfs_discarded(const struct relayfs_writer *w);
+void relayfs_fill_header(struct relayfs_writer *w, struct ltt3_packet_header *h, u64 now);
+void relayfs_finish_header(struct relayfs_writer *w, struct ltt3_packet_header *h);
+
+/* channel.c */
+void relayfs_on_writer(struct relayfs_stream *s, void (*fn)(void *info), void *info);
+void relayfs_flush_stream(struct relayfs_stream *s);
+void relayfs_note_clock(struct relayfs_channel *chan);
+void relayfs_news(struct relayfs_stream *s);
+
+/* read.c */
+extern const struct file_operations relayfs_stream_fops;
+size_t relayfs_drain_left(struct relayfs_stream *s);
+void relayfs_end_drain(struct relayfs_stream *s);
+u64 relayfs_cut_drain(struct relayfs_stream *s);
+
+/* fs.c */
+int relayfs_fs_init(void);
+void relayfs_fs_exit(void);
+
+#endif

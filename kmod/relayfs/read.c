@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The read side: a stream's file hands out complete packets, in order, each byte once.
+ *
+ * First what is left of an old ring (the drain: a snapshot, or what was recorded before a resize), then, unless it is a
+ * running flight recorder, the live ring, and after a stop one packet without records if records were lost after the
+ * last. A sub-buffer is free for the writer, and its records count as read, when its last byte has been copied.
+ */
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "internal.h"
+
+/* Sub-buffers of the drain that nobody has read. */
+size_t relayfs_drain_left(struct relayfs_stream *s)
+{
+	struct rchan_buf *buf = relayfs_ring_buf(s->drain, s->cpu);
+
+	return buf ? s->drain_limit - min(s->drain_limit, relayfs_ring_oldest(s->drain, buf)) : 0;
+}
+
+void relayfs_end_drain(struct relayfs_stream *s)
+{
+	relayfs_ring_put(s->drain);
+	s->drain = NULL;
+	s->offset = 0;
+}
+
+/* Throws away what is left of the drain, but for the packet that a reader is in the middle of. Returns its records. */
+u64 relayfs_cut_drain(struct relayfs_stream *s)
+{
+	struct rchan_buf *buf = relayfs_ring_buf(s->drain, s->cpu);
+	size_t index, keep;
+	u64 records = 0;
+
+	if (!buf)
+		return 0;
+	keep = relayfs_ring_oldest(s->drain, buf) + (s->offset && atomic_read(&s->open) ? 1 : 0);
+	for (index = keep; index < s->drain_limit; index++)
+		records += relayfs_ring_packet(s->drain, buf, index)->records;
+	s->drain_limit = min(keep, s->drain_limit);
+	if (!relayfs_drain_left(s))
+		relayfs_end_drain(s);
+	return records;
+}
+
+enum front { FRONT_PACKET, FRONT_NOTHING_YET, FRONT_END };
+
+/* The packet at the front of the stream, and the ring that it is in (NULL: the final packet). */
+struct packet {
+	struct ltt3_packet_header *header;
+	struct relayfs_ring *ring;
+	struct rchan_buf *buf;
+};
+
+/* Counters moved after the last packet was closed: say so in a packet without records. */
+static void make_final(struct relayfs_stream *s)
+{
+	struct relayfs_writer *w = s->writer;
+	struct ltt3_packet_header *h = &s->final;
+
+	w->last = max(w->last, ktime_get_mono_fast_ns());
+	relayfs_fill_header(w, h, w->last);
+	h->tid = -1;
+	h->tgid = -1;
+	h->flags = LTT3_PACKET_FINAL;
+	h->timestamp_end = w->last;
+	h->content_size = LTT3_HEADER_SIZE * 8;
+	h->packet_size = LTT3_HEADER_SIZE * 8;
+	relayfs_finish_header(w, h);
+	w->packets++;
+	s->final_due = true;
+}
+
+static bool ring_front(struct relayfs_stream *s, struct relayfs_ring *ring, size_t limit, struct packet *p)
+{
+	struct rchan_buf *buf = relayfs_ring_buf(ring, s->cpu);
+	size_t oldest;
+
+	if (!buf)
+		return false;
+	oldest = relayfs_ring_oldest(ring, buf);
+	if (oldest >= limit || oldest == READ_ONCE(buf->subbufs_produced))
+		return false;
+	smp_rmb();	/* pairs with the barrier before the writer counts the sub-buffer as produced */
+	buf->subbufs_consumed = oldest;
+	p->ring = ring;
+	p->buf = buf;
+	p->header = relayfs_ring_packet(ring, buf, oldest);
+	return true;
+}
+
+static enum front stream_front(struct relayfs_stream *s, struct packet *p)
+{
+	struct relayfs_channel *chan = s->chan;
+	enum relayfs_state state = READ_ONCE(chan->state);
+	struct relayfs_writer *w = s->writer;
+
+	p->ring = NULL;
+	p->header = &s->final;
+	if (state == RELAYFS_DEAD)
+		return FRONT_END;
+	if (s->drain) {
+		if (ring_front(s, s->drain, s->drain_limit, p))
+			return FRONT_PACKET;
+		relayfs_end_drain(s);
+	}
+	if (s->snapshot_end)
+		return FRONT_END;
+	if (s->final_due)
+		return FRONT_PACKET;
+	if (!(chan->attr.flags & RELAYFS_FLIGHT) || state == RELAYFS_STOPPED) {
+		if (s->live && ring_front(s, s->live, SIZE_MAX, p))
+			return FRONT_PACKET;
+	}
+	if (state != RELAYFS_STOPPED)
+		return FRONT_NOTHING_YET;
+	if (!READ_ONCE(w->running) && relayfs_discarded(w) + w->overwritten != s->told) {
+		make_final(s);
+		return FRONT_PACKET;
+	}
+	return FRONT_END;
+}
+
+static void consume(struct relayfs_stream *s, struct packet *p)
+{
+	s->read += p->header->records;
+	s->told = p->header->events_discarded + p->header->overwritten;
+	s->offset = 0;
+	if (p->ring) {
+		smp_mb();	/* all of it was copied before the writer may have it */
+		relay_subbufs_consumed(p->ring->rchan, p->buf->cpu, 1);
+	} else {
+		s->final_due = false;
+	}
+}
+
+static void arm_flush(struct relayfs_stream *s)
+{
+	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
+}
+
+/* Copies as many packets, and of the last as much, as there are and fit. */
+static ssize_t copy_packets(struct relayfs_stream *s, char __user *to, size_t count, enum front *front)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		struct packet p;
+		size_t size, n;
+
+		*front = stream_front(s, &p);
+		if (*front != FRONT_PACKET)
+			break;
+		size = p.header->packet_size / 8;
+		n = min(count - done, size - s->offset);
+		n -= copy_to_user(to + done, (char *)p.header + s->offset, n);
+		if (!n)
+			return done ?: -EFAULT;
+		done += n;
+		s->offset += n;
+		s->bytes += n;
+		if (s->offset == size)
+			consume(s, &p);
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	return done;
+}
+
+static ssize_t stream_read(struct file *file, char __user *to, size_t count, loff_t *pos)
+{
+	struct relayfs_stream *s = file->private_data;
+
+	if (!count)
+		return 0;
+	relayfs_note_clock(s->chan);
+	for (;;) {
+		int news = atomic_read(&s->news);
+		enum front front = FRONT_PACKET;
+		ssize_t done;
+		int err;
+
+		if (mutex_lock_interruptible(&s->lock))
+			return -ERESTARTSYS;
+		done = copy_packets(s, to, count, &front);
+		if (!done && front == FRONT_END)
+			s->snapshot_end = false;
+		mutex_unlock(&s->lock);
+		if (done || front == FRONT_END)
+			return done;
+		arm_flush(s);
+		if (file->f_flags & O_NONBLOCK)
+			return -EAGAIN;
+		err = wait_event_interruptible(s->wait, atomic_read(&s->news) != news);
+		if (err)
+			return err;
+	}
+}
+
+static __poll_t stream_poll(struct file *file, poll_table *table)
+{
+	struct relayfs_stream *s = file->private_data;
+	struct packet p;
+	enum front front;
+
+	poll_wait(file, &s->wait, table);
+	mutex_lock(&s->lock);
+	front = stream_front(s, &p);
+	mutex_unlock(&s->lock);
+	if (front == FRONT_PACKET)
+		return EPOLLIN | EPOLLRDNORM;
+	if (front == FRONT_END)
+		return EPOLLIN | EPOLLRDNORM | (s->snapshot_end ? 0 : EPOLLHUP);
+	arm_flush(s);
+	return 0;
+}
+
+static int stream_open_file(struct inode *inode, struct file *file)
+{
+	struct relayfs_stream *s = (struct relayfs_stream *)relayfs_file_data(inode);
+
+	if (atomic_cmpxchg(&s->open, 0, 1))
+		return -EBUSY;
+	mutex_lock(&s->lock);
+	s->offset = 0;	/* a packet that the last reader left half-read comes again, whole */
+	mutex_unlock(&s->lock);
+	file->private_data = s;
+	return stream_open(inode, file);
+}
+
+static int stream_release(struct inode *inode, struct file *file)
+{
+	struct relayfs_stream *s = file->private_data;
+
+	cancel_delayed_work_sync(&s->flush);
+	atomic_set(&s->open, 0);
+	return 0;
+}
+
+const struct file_operations relayfs_stream_fops = {
+	.owner = THIS_MODULE,
+	.open = stream_open_file,
+	.release = stream_release,
+	.read = stream_read,
+	.poll = stream_poll,
+};

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The write side behind the inline path of relayfs.h: packets begin and end, records are lost and counted.
+ *
+ * Everything here runs on the writer's CPU with irqs off, or on behalf of a CPU that is offline, or, for a global channel,
+ * under the writer's lock. Nothing here may print, allocate, sleep or fault.
+ */
+#include <linux/export.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#include "compat.h"
+#include "internal.h"
+
+/* As relay marks a buffer that has no sub-buffer to write to. */
+static bool buf_is_full(const struct relayfs_ring *ring, const struct rchan_buf *buf)
+{
+	return buf->offset == ring->subbuf_size + 1;
+}
+
+/* Records lost, for CTF's events_discarded. */
+u64 relayfs_discarded(const struct relayfs_writer *w)
+{
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < LTT3_LOST_REASONS; i++)
+		sum += READ_ONCE(w->lost[i]);
+	return sum;
+}
+
+/**
+ * relayfs_lose() - count a lost record
+ * @w: the writer
+ * @reason: why
+ *
+ * Each reason is counted in one context only (NMI, nested in a record, or the writer itself), so needs no atomics.
+ */
+void relayfs_lose(struct relayfs_writer *w, enum ltt3_lost reason)
+{
+	WRITE_ONCE(w->lost[reason], w->lost[reason] + 1);
+}
+EXPORT_SYMBOL_GPL(relayfs_lose);
+
+/* What is known when a packet begins. */
+void relayfs_fill_header(struct relayfs_writer *w, struct ltt3_packet_header *h, u64 now)
+{
+	struct relayfs_channel *chan = w->stream->chan;
+
+	*h = chan->template;
+	h->stream_instance_id = w->stream->cpu;
+	h->cpu_id = chan->attr.flags & RELAYFS_GLOBAL ? raw_smp_processor_id() : w->stream->cpu;
+	h->timestamp_begin = now;
+	h->tid = current->pid;
+	h->tgid = current->tgid;
+	h->wall_offset = atomic64_read(&chan->wall_offset);
+	if (chan->attr.ops && chan->attr.ops->packet_begin)
+		chan->attr.ops->packet_begin(chan->attr.priv, h);
+}
+
+/* What is known when it ends: counters, and its number in the stream. */
+void relayfs_finish_header(struct relayfs_writer *w, struct ltt3_packet_header *h)
+{
+	int i;
+
+	h->packet_seq_num = w->seq++;
+	h->overwritten = w->overwritten;
+	for (i = 0; i < LTT3_LOST_REASONS; i++)
+		(&h->lost_full)[i] = READ_ONCE(w->lost[i]);
+	h->events_discarded = relayfs_discarded(w);
+	w->reported = h->events_discarded + h->overwritten;
+}
+
+static void open_packet(struct relayfs_writer *w, u64 now)
+{
+	struct rchan_buf *buf = w->buf;
+	struct relayfs_ring *ring = w->ring;
+	struct ltt3_packet_header *h = buf->data;
+
+	/* In flight mode the sub-buffer may hold a packet that nobody has read: it goes now, not when it was entered. */
+	if (buf->subbufs_produced - buf->subbufs_consumed >= ring->n_subbufs)
+		w->overwritten += h->records;
+	relayfs_fill_header(w, h, now);
+	w->cursor = (char *)h + LTT3_HEADER_SIZE;
+	w->end = (char *)h + ring->subbuf_size;
+	w->limit = now + U32_MAX;
+	w->event_ids = 0;
+	w->records = 0;
+	w->packet = true;
+}
+
+static void close_packet(struct relayfs_writer *w)
+{
+	struct relayfs_channel *chan = w->stream->chan;
+	struct rchan_buf *buf = w->buf;
+	struct ltt3_packet_header *h = buf->data;
+	size_t content = w->cursor - (char *)h;
+	size_t size = ALIGN(content, 8);
+	size_t unread;
+
+	h->content_size = content * 8;
+	h->packet_size = size * 8;
+	h->timestamp_end = w->last;
+	h->event_ids = w->event_ids;
+	h->records = w->records;
+	relayfs_finish_header(w, h);
+	if (chan->attr.ops && chan->attr.ops->packet_end)
+		chan->attr.ops->packet_end(chan->attr.priv, h);
+	w->published += w->records;
+	w->packets++;
+	w->records = 0;
+	w->packet = false;
+	w->cursor = NULL;
+	w->end = NULL;
+
+	/* relay counts the sub-buffer as produced before its own barrier: all of it must be there before. */
+	smp_wmb();
+	buf->offset = size;
+	relay_switch_subbuf(buf, LTT3_HEADER_SIZE);
+
+	unread = buf->subbufs_produced - buf->subbufs_consumed;
+	if (chan->attr.n_subbufs_max && unread > w->ring->n_subbufs / 2 && !w->ring->flight)
+		irq_work_queue(&chan->pressure);
+	if (unread >= chan->attr.watermark && !w->ring->flight)
+		relayfs_news(w->stream);
+}
+
+/**
+ * relayfs_close_packet() - end the writer's packet, if it has one
+ * @w: the writer
+ * @even_empty: make a packet without records if counters have changed since the last packet and there is room
+ */
+void relayfs_close_packet(struct relayfs_writer *w, bool even_empty)
+{
+	if (!w->buf)
+		return;
+	if (!w->packet && even_empty && relayfs_discarded(w) + w->overwritten != w->reported) {
+		if (buf_is_full(w->ring, w->buf) && !relay_switch_subbuf(w->buf, LTT3_HEADER_SIZE))
+			return;
+		w->last = max(w->last, ktime_get_mono_fast_ns());
+		open_packet(w, w->last);
+	}
+	if (w->packet)
+		close_packet(w);
+}
+
+/**
+ * relayfs_next_packet() - make room for a record that does not fit into the packet
+ * @w: the writer
+ * @now: the record's time
+ * @len: its length, header included
+ *
+ * Return: where it goes, or NULL if it is lost, which has been counted.
+ */
+char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len)
+{
+	struct relayfs_ring *ring = w->ring;
+
+	if (unlikely(!w->running || !ring)) {
+		w->produced--;		/* not asked for: the channel is not recording */
+		return NULL;
+	}
+	if (unlikely(!w->buf)) {
+		/* The CPU came online after the ring was opened. */
+		w->buf = relayfs_ring_buf(ring, w->stream->cpu);
+		if (!w->buf) {
+			relayfs_lose(w, LTT3_LOST_NO_BUFFER);
+			return NULL;
+		}
+	}
+	if (unlikely(len > LTT3_MAX_RECORD || len > ring->subbuf_size - LTT3_HEADER_SIZE)) {
+		relayfs_lose(w, LTT3_LOST_TOO_BIG);
+		return NULL;
+	}
+	if (w->packet)
+		close_packet(w);
+	if (buf_is_full(ring, w->buf)) {
+		/* Cheap while it lasts: two loads and a compare, then relay's own slow path. */
+		if (w->buf->subbufs_produced - READ_ONCE(w->buf->subbufs_consumed) >= ring->n_subbufs ||
+		    !relay_switch_subbuf(w->buf, LTT3_HEADER_SIZE)) {
+			relayfs_lose(w, LTT3_LOST_FULL);
+			return NULL;
+		}
+	}
+	smp_rmb();	/* the reader's last look at the sub-buffer is before its count of it as consumed */
+	open_packet(w, now);
+	return w->cursor;
+}
+EXPORT_SYMBOL_GPL(relayfs_next_packet);
+
+/**
+ * relayfs_reserve_global() - begin a record of a global channel
+ * @chan: a channel with RELAYFS_GLOBAL
+ * @slot: filled in, for relayfs_commit_global()
+ * @id: the event's id
+ * @size: bytes of payload
+ *
+ * Return: as relayfs_reserve(); between this and relayfs_commit_global() a raw spinlock is held.
+ */
+void *relayfs_reserve_global(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id, u32 size)
+{
+	struct relayfs_writer *w = chan->head.global;
+	void *payload;
+
+	local_irq_save(slot->flags);
+	if (in_nmi()) {
+		relayfs_lose(w, LTT3_LOST_NMI);
+	} else if (READ_ONCE(w->owner) == raw_smp_processor_id() + 1) {
+		relayfs_lose(w, LTT3_LOST_NESTED);
+	} else {
+		raw_spin_lock(&w->lock);
+		w->owner = raw_smp_processor_id() + 1;
+		payload = __relayfs_reserve(w, id, LTT3_RECORD_HEADER_SIZE + size);
+		if (payload) {
+			slot->writer = w;
+			return payload;
+		}
+		w->owner = 0;
+		raw_spin_unlock(&w->lock);
+	}
+	local_irq_restore(slot->flags);
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(relayfs_reserve_global);
+
+/**
+ * relayfs_commit_global() - end a record of a global channel
+ * @slot: as relayfs_reserve_global() filled it in
+ */
+void relayfs_commit_global(struct relayfs_slot *slot)
+{
+	slot->writer->owner = 0;
+	raw_spin_unlock(&slot->writer->lock);
+	local_irq_restore(slot->flags);
+}
+EXPORT_SYMBOL_GPL(relayfs_commit_global);
+
+/**
+ * relayfs_write() - write a record whose payload is ready
+ * @chan: any channel
+ * @id: the event's id
+ * @payload: to be copied; must not fault
+ * @size: its bytes
+ *
+ * Return: false if the record is lost, which has been counted.
+ */
+bool relayfs_write(struct relayfs_channel *chan, u16 id, const void *payload, u32 size)
+{
+	struct relayfs_slot slot;
+	void *to;
+
+	if (chan->head.global) {
+		to = relayfs_reserve_global(chan, &slot, id, size);
+		if (!to)
+			return false;
+		memcpy(to, payload, size);
+		relayfs_commit_global(&slot);
+		return true;
+	}
+	to = relayfs_reserve(chan, &slot, id, size);
+	if (!to)
+		return false;
+	memcpy(to, payload, size);
+	relayfs_commit(&slot);
+	return true;
+}
+EXPORT_SYMBOL_GPL(relayfs_write);
