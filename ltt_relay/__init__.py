@@ -5,11 +5,34 @@ The data's way, and the order in which the packages may import one another::
 
     capture -> decode -> analysis -> plot, export -> cli
 
-Importing this package imports nothing heavy.
+>>> import ltt_relay
+>>> trace = ltt_relay.open("demo-output/trace")      # doctest: +SKIP
+>>> trace["sched_switch"].head()                     # doctest: +SKIP
+
+Importing this package imports nothing heavy: the decoder is loaded when it is first asked for.
 """
 
 from __future__ import annotations
 
-__all__ = ("__version__",)
+from typing import TYPE_CHECKING, Any
+
+__all__ = ("Trace", "TraceError", "__version__", "concatenate", "iterate", "open")
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ltt_relay.decode import Trace, TraceError, concatenate, iterate, open  # noqa: A004
+
+_DECODE = frozenset({"Trace", "TraceError", "concatenate", "iterate", "open"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DECODE:
+        from ltt_relay import decode
+
+        return getattr(decode, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can go wrong with a trace, and the codes of `Trace.problems`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ("CODES", "Problem", "TraceError")
+
+#: Stable codes of problems, and what each means.
+CODES: Final = {
+    "no_metadata": "the directory has no metadata: names of host and session are unknown, the clock's offset is taken "
+    "from the packets",
+    "packet_header": "what should be a packet's header is not; the next one that is was looked for",
+    "truncated": "the file ends within a packet",
+    "record_length": "a record's length is impossible; the rest of the packet is skipped",
+    "short_record": "a record is shorter than its event's fields; it is skipped",
+    "unknown_event": "no event has this id; the record is skipped",
+    "record_count": "the packet's header announces another number of records than were found",
+    "time_backward": "a packet begins before the one before it ended",
+    "sequence": "packets are missing that no counter tells of",
+    "not_a_stream": "the file holds no packets of this trace",
+}
+
+
+class TraceError(ValueError):
+    """A file or directory that cannot be read as a trace, or, with `strict=True`, the first problem in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row of `Trace.problems`: where, what was expected, what was found. `packet` is -1 for a whole file."""
+
+    file: str
+    cpu: int
+    packet: int
+    offset: int
+    code: str
+    expected: str
+    found: str

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a session's `metadata` (CTF 1.8 TSDL, as our kernel modules print it) tells besides the format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from uuid import UUID
+
+__all__ = ("Metadata", "parse")
+
+_ENV = re.compile(r"env\s*\{(.*?)\n\};", re.DOTALL)
+_ENTRY = re.compile(r'^\s*(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|(-?\d+));', re.MULTILINE)
+_UUID = re.compile(r'uuid\s*=\s*"([0-9a-fA-F-]{36})"')
+_OFFSET_S = re.compile(r"offset_s\s*=\s*(-?\d+)")
+_OFFSET = re.compile(r"offset\s*=\s*(-?\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """uuid of the session; wall clock minus monotonic clock in ns at its begin; the environment."""
+
+    uuid: UUID | None = None
+    wall_offset: int | None = None
+    env: dict[str, str | int] = field(default_factory=dict)
+
+
+def _text(escaped: str) -> str:
+    return re.sub(
+        r"\\([0-7]{3}|.)", lambda m: chr(int(m[1], 8)) if len(m[1]) == 3 else m[1].replace("n", "\n"), escaped
+    )
+
+
+def parse(text: str) -> Metadata:
+    """Return what is found; what is not there stays None or empty."""
+    env: dict[str, str | int] = {}
+    if block := _ENV.search(text):
+        for name, quoted, number in _ENTRY.findall(block[1]):
+            env[name] = int(number) if number else _text(quoted)
+    uuid, seconds, rest = _UUID.search(text), _OFFSET_S.search(text), _OFFSET.search(text)
+    offset = int(seconds[1]) * 1_000_000_000 + (int(rest[1]) if rest else 0) if seconds else None
+    return Metadata(UUID(uuid[1]) if uuid else None, offset, env)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names of tasks and irqs by time, from the state stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+__all__ = ("EMPTY", "NameTable", "Names", "build_table")
+
+_ALWAYS: Final = -(1 << 62)
+#: Task ids are below this (PID_MAX_LIMIT); a larger one is damage.
+_MAX_KEY: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class NameTable:
+    """For each key where its names begin in `times` and `codes`; `names` are the codes' meanings."""
+
+    starts: np.ndarray
+    times: np.ndarray
+    codes: np.ndarray
+    names: list[str]
+
+    @property
+    def width(self) -> int:
+        """Bytes of a code, as pandas chooses them for that many categories."""
+        return 1 if len(self.names) < 128 else 2 if len(self.names) < 32768 else 4
+
+
+EMPTY: Final = NameTable(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), [])
+
+
+def build_table(keys: np.ndarray, times: np.ndarray, names: np.ndarray, dumped: np.ndarray) -> NameTable:
+    """Return the table of names[i] being the name of keys[i] from times[i] on.
+
+    What was `dumped`, and is the first that is known of its key, held before as well.
+    """
+    usable = (keys >= 0) & (keys < _MAX_KEY)
+    keys, times, names, dumped = keys[usable], times[usable], names[usable], dumped[usable]
+    if not keys.size:
+        return EMPTY
+    distinct, codes = np.unique(names.astype(str), return_inverse=True)
+    order = np.lexsort((np.arange(keys.size), times, keys))
+    keys, times, codes, dumped = keys[order], times[order].astype(np.int64), codes[order], dumped[order]
+    first = np.r_[True, keys[1:] != keys[:-1]]
+    times[first & dumped] = _ALWAYS
+    starts = np.searchsorted(keys, np.arange(int(keys.max()) + 2)).astype(np.int64)
+    return NameTable(starts, times, codes.astype(np.int64), [str(name) for name in distinct])
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The tables in the order of `plan.NAME_TABLES`, and as the kernels want them."""
+
+    tables: tuple[NameTable, ...] = (EMPTY, EMPTY)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return widths, (first, size) in starts of each table, starts, times, codes."""
+        places, starts, first, offset = [], [], 0, 0
+        for table in self.tables:
+            places.append((first, table.starts.size))
+            starts.append(table.starts + offset)
+            first += table.starts.size
+            offset += table.times.size
+        return (
+            np.array([table.width for table in self.tables], np.int64),
+            np.array(places, np.int64),
+            np.concatenate(starts),
+            np.concatenate([table.times for table in self.tables]),
+            np.concatenate([table.codes for table in self.tables]),
+        )

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Points in time as users give them: since= and until=.
+
+int                     wall-clock ns since 1970
+datetime, Timestamp     naive ones mean UTC
+"2026-11-24 13:00"      ISO 8601 text, UTC unless it says otherwise
+"+1.5s"                 from the trace's begin          "-2s"   from its end          units: ns us ms s min h
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+__all__ = ("Moment", "resolve")
+
+Moment: TypeAlias = "int | str | datetime"
+
+_UNITS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_RELATIVE = re.compile(r"([+-])(\d+(?:\.\d*)?)(ns|us|ms|s|min|h)?")
+_FRACTION = re.compile(r"\.(\d+)")
+
+
+def _nanoseconds(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    whole = (delta.days * 86400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1000
+    return whole + int(getattr(moment, "nanosecond", 0))
+
+
+def resolve(moment: Moment, begin: int, end: int) -> int:
+    """Return wall-clock ns; `begin` and `end` are the trace's.
+
+    Raises:
+        ValueError: the text is none of the forms above.
+
+    """
+    if isinstance(moment, datetime):
+        return _nanoseconds(moment)
+    if not isinstance(moment, str):
+        return int(moment)
+    text = moment.strip()
+    if found := _RELATIVE.fullmatch(text):
+        whole, _, fraction = found[2].partition(".")
+        unit = _UNITS[found[3] or "s"]
+        delta = int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
+        return begin + delta if found[1] == "+" else end - delta
+    if text.isdecimal():
+        return int(text)
+    # datetime knows microseconds; the digits behind them are added by hand.
+    fraction_found = _FRACTION.search(text)
+    digits = fraction_found[1] if fraction_found else ""
+    try:
+        parsed = datetime.fromisoformat(_FRACTION.sub("", text))
+    except ValueError:
+        raise ValueError(
+            f"{moment!r} is no time: wall-clock ns, ISO 8601 such as 2026-11-24T13:00:00.5Z, +1.5s or -2s were expected"
+        ) from None
+    return _nanoseconds(parsed) + (int(digits[:9].ljust(9, "0")) if digits else 0)
