@@ -7,16 +7,28 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import click
 
 from ltt_relay import __version__
+from ltt_relay.errors import UserError
 
-__all__ = ("COMMANDS", "main")
+__all__ = ("COMMANDS", "exit_status", "fail_on_option", "main")
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
 COMMANDS: dict[str, str] = {
+    "record": "Capture what the kernel does.",
+    "list": "List the events that can be recorded.",
+    "status": "Show sessions and their counters.",
+    "snapshot": "Save what a flight recorder holds.",
+    "marker": "Write a user event.",
+    "info": "Show what a trace is.",
+    "dump": "Print records as construct sees them.",
     "sandbox": "Run a command in a throwaway guest with the modules loaded.",
 }
 
@@ -36,6 +48,18 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; what the user can mend is one line on stderr, and a closed pipe is silence."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"ltt-relay: {error}", err=True)
+            ctx.exit(1)
+        except BrokenPipeError:
+            # Whatever Python would flush at exit goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -46,3 +70,26 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="ltt-relay")
 def main() -> None:
     """Record, decode and analyse Linux Trace Toolkit traces."""
+
+
+def _parse_fail_on(ctx: click.Context, option: click.Parameter, value: str) -> frozenset[str]:
+    words = frozenset(filter(None, value.split(",")))
+    if words - {"lost", "problems"}:
+        raise click.BadParameter("lost, problems or both, with a comma between, were expected")
+    return words
+
+
+def fail_on_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --fail-on."""
+    return click.option(
+        "--fail-on",
+        default="",
+        metavar="lost,problems",
+        callback=_parse_fail_on,
+        help="Exit with 1 if records were lost, or if there are problems.",
+    )(function)
+
+
+def exit_status(fail_on: frozenset[str], lost: int, problems: int) -> int:
+    """Return 1 if something happened that --fail-on names, else 0."""
+    return int(("lost" in fail_on and lost > 0) or ("problems" in fail_on and problems > 0))

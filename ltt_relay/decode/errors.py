@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ltt_relay.errors import UserError
+
 __all__ = ("CODES", "Problem", "TraceError")
 
 #: Stable codes of problems, and what each means.
@@ -24,7 +26,7 @@ CODES: Final = {
 }
 
 
-class TraceError(ValueError):
+class TraceError(UserError, ValueError):
     """A file or directory that cannot be read as a trace, or, with `strict=True`, the first problem in one."""
 
 

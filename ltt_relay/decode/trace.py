@@ -191,7 +191,7 @@ class Trace(Mapping[str, pd.DataFrame]):
                 text = ("unknown_event", "the id of an event of the format", str(value))
             self._problems.append(Problem(*where, offset, *text))
         told = rows["records"].astype(np.int64)
-        whole = rows["there"] >= rows["content"]
+        whole = 8 * rows["there"] >= rows["content_size"].astype(np.int64)
         for packet in np.flatnonzero((told != counts.sum(axis=1)) & whole):
             row = rows[packet]
             place = (self._files[row["file"]].name, int(row["cpu_id"]), int(row["packet_seq_num"]), int(row["offset"]))

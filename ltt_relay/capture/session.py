@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sessions of the kernel's tracer, as directories of the relayfs file system. Light: runs on targets."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ltt_relay.errors import UserError
+
+__all__ = ("MOUNT_POINT", "CaptureError", "Session", "available_events", "require_tracer", "sessions")
+
+MOUNT_POINT: Final = Path("/sys/kernel/relay")
+
+
+class CaptureError(UserError):
+    """The kernel half is missing, or refuses."""
+
+
+def require_tracer() -> Path:
+    """Return the tracer's directory, mounting relayfs if only that is missing.
+
+    Raises:
+        CaptureError: not root, no module, or not mountable; the message says which.
+
+    """
+    directory = MOUNT_POINT / "ltt"
+    if os.access(directory, os.R_OK | os.X_OK):
+        return directory
+    if os.geteuid() != 0:
+        raise CaptureError(f"{directory} cannot be read: run as root, or mount relayfs with gid= and mode=")
+    if not MOUNT_POINT.exists():
+        raise CaptureError(
+            f"{MOUNT_POINT} does not exist: the module relayfs is not loaded; build kmod/ for this kernel and load "
+            "relayfs.ko, then ltt.ko, or try in a guest: ltt-relay sandbox -- CMD"
+        )
+    status = os.system(f"mount -t relayfs relayfs {MOUNT_POINT}")
+    if status:
+        raise CaptureError(
+            f"relayfs cannot be mounted at {MOUNT_POINT} (mount ended with {os.waitstatus_to_exitcode(status)})"
+        )
+    if not directory.exists():
+        raise CaptureError(f"{directory} does not exist: the module ltt is not loaded (insmod ltt.ko)")
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class EventName:
+    """An event that the tracer knows; `available` is False where this kernel has no such tracepoint."""
+
+    group: str
+    name: str
+    ltt_class: str
+    available: bool
+
+
+def available_events() -> list[EventName]:
+    """Return all events in the tracer's order."""
+    found = []
+    for line in (require_tracer() / "available_events").read_text().splitlines():
+        full, ltt_class, state = line.split()
+        group, _, name = full.partition(":")
+        found.append(EventName(group, name, ltt_class, state == "available"))
+    return found
+
+
+class Session:
+    """A session, by name."""
+
+    def __init__(self, name: str) -> None:
+        """Name it; nothing is touched."""
+        self.name = name
+        self.path = MOUNT_POINT / "ltt" / name
+
+    def create(self) -> None:
+        """Make it.
+
+        Raises:
+            CaptureError: there is one of that name, or the kernel refuses.
+
+        """
+        require_tracer()
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            raise CaptureError(
+                f"there is a session {self.name} already: ltt-relay status shows it, ltt-relay status --remove "
+                f"{self.name} ends it"
+            ) from None
+        except OSError as error:
+            raise CaptureError(f"{self.path}: {error.strerror}") from error
+
+    def write(self, file: str, text: str) -> None:
+        """Write to one of its files.
+
+        Raises:
+            CaptureError: refused; the message is the kernel's reason.
+
+        """
+        try:
+            descriptor = os.open(self.path / file, os.O_WRONLY)
+            try:
+                os.write(descriptor, text.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            reason = self.read("error") if (self.path / "error").exists() else ""
+            raise CaptureError(f"session {self.name}, {file}: {reason or error.strerror}") from error
+
+    def read(self, file: str) -> str:
+        """Return one of its files, without the end of line."""
+        try:
+            return (self.path / file).read_text().rstrip("\n")
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise CaptureError(f"there is no session {self.name}") from None
+            raise CaptureError(f"session {self.name}, {file}: {error.strerror}") from error
+
+    def control(self, word: str) -> None:
+        """Write start, stop, snapshot, snapshot!, flush or reset."""
+        self.write("control", word)
+
+    @property
+    def state(self) -> str:
+        """Return idle, running or stopped."""
+        return self.read("control")
+
+    def stats(self) -> list[dict[str, int]]:
+        """Return the counters, a dict for each CPU; the keys are the kernel's names."""
+        header, *lines = self.read("stats").splitlines()
+        names = header.split()
+        return [dict(zip(names, map(int, line.split()), strict=True)) for line in lines]
+
+    def totals(self) -> dict[str, int]:
+        """Return the sums of `stats` over all CPUs."""
+        rows = self.stats()
+        return {name: sum(row[name] for row in rows) for name in rows[0] if name != "cpu"} if rows else {}
+
+    def streams(self) -> list[Path]:
+        """Return its packet files."""
+        return sorted(self.path.glob("events_*"), key=lambda path: int(path.name.partition("_")[2]))
+
+    def remove(self) -> None:
+        """End it; what was not read is gone."""
+        try:
+            self.path.rmdir()
+        except FileNotFoundError:
+            raise CaptureError(f"there is no session {self.name}") from None
+        except OSError as error:
+            raise CaptureError(f"session {self.name}: {error.strerror}") from error
+
+
+def sessions() -> list[Session]:
+    """Return all sessions by name."""
+    return [Session(path.name) for path in sorted(require_tracer().iterdir()) if path.is_dir()]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ltt-relay info``: what a trace is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltt_relay.cli import COMMANDS, exit_status, fail_on_option
+
+__all__ = ("command",)
+
+
+@click.command("info", short_help=COMMANDS["info"])
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema 1).")
+@click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems within packets.")
+@fail_on_option
+def command(trace: Path, as_json: bool, quick: bool, fail_on: frozenset[str]) -> None:
+    """Show format, host, clock, CPUs, time range, events by kind, gaps and problems of TRACE."""
+    import ltt_relay
+
+    opened = ltt_relay.open(trace)
+    facts: dict[str, Any] = {"schema": 1, **opened.info}
+    if not quick:
+        facts["events"] = dict(zip(opened.catalog["event"], map(int, opened.catalog["count"]), strict=True))
+    problems = opened.problems if not quick else None
+    facts["problems"] = 0 if problems is None else len(problems)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+        if problems is not None and len(problems):
+            click.echo("\nproblems")
+            click.echo(problems.head(20).to_string(index=False))
+    raise SystemExit(exit_status(fail_on, facts["lost"], facts["problems"]))
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from datetime import UTC, datetime
+
+    def moment(ns: int | None) -> str:
+        if ns is None:
+            return "-"
+        return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ns % 10**9:09d} UTC"
+
+    env = facts["env"]
+    lines = [
+        ("format", facts["format"]),
+        (
+            "host",
+            f"{env.get('hostname', '?')}, {env.get('sysname', '?')} {env.get('release', '?')} {env.get('arch', '')}",
+        ),
+        ("CPUs", facts["cpus"]),
+        ("begin", moment(facts["begin"])),
+        ("end", moment(facts["end"])),
+        ("packets", f"{facts['packets']:,} ({facts['bytes'] / 1e6:,.1f} MB)"),
+        ("records", f"{facts['records']:,}"),
+        ("lost", f"{facts['lost']:,} {facts['lost_by_reason'] or ''}".rstrip()),
+        ("overwritten", f"{facts['overwritten']:,}"),
+        ("problems", facts["problems"]),
+    ]
+    for name, value in lines:
+        click.echo(f"{name:<12} {value}")
+    for name, count in sorted(facts.get("events", {}).items(), key=lambda item: -item[1]):
+        click.echo(f"{count:>14,}  {name}")

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ltt_relay
+from ltt_relay.cli.dump import records
+from ltt_relay.decode.times import resolve
+from ltt_relay.formats.base import UnknownEventError
+from ltt_relay.formats.ltt3 import HEADER_SIZE, PACKET
+from ltt_relay.testing import write_trace
+
+EVENTS = 20_000
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_trace(tmp_path_factory.mktemp("trace") / "t", EVENTS, cpus=3, packet_size=32768, lost_every=2)
+
+
+@pytest.fixture
+def trace(pristine: Path, tmp_path: Path) -> Path:
+    shutil.copytree(pristine, tmp_path / "t")
+    return tmp_path / "t"
+
+
+def _oracle(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """All records by event as construct sees them, with full time and CPU, in time order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted(path.glob("events_*")):
+        begin = cpu = 0
+        for _, offset, kind, fields in records(file.read_bytes()):
+            if kind == "packet":
+                begin, cpu = fields["timestamp_begin"], fields["cpu_id"]
+                continue
+            time = begin + (fields.pop("timestamp") - begin) % (1 << 32)
+            found.setdefault(kind, []).append({"time": time, "cpu": cpu, "offset": offset, **fields})
+    for rows in found.values():
+        rows.sort(key=lambda row: (row["time"], row["cpu"], row["offset"]))
+    return found
+
+
+def _values(frame: pd.DataFrame, column: str) -> list[Any]:
+    return [list(value) if isinstance(value, np.ndarray) else value for value in frame[column].tolist()]
+
+
+def test_every_field_of_every_record_equals_what_construct_reads(pristine: Path) -> None:
+    frames = ltt_relay.open(pristine).frames(time="ns")
+    oracle = _oracle(pristine)
+    assert {name for name in frames if not name.startswith("state_")} == set(oracle)
+    for name, rows in oracle.items():
+        frame = frames[name]
+        assert frame["timestamp"].tolist() == [row["time"] for row in rows]
+        assert frame["cpu"].tolist() == [row["cpu"] for row in rows]
+        for field in set(rows[0]) - {"time", "cpu", "offset"}:
+            expected = [row[field] for row in rows]
+            if field == "prev_state":
+                continue  # flags: numbers in frames, names in construct; compared below
+            column = field if field in frame else f"event_{field}"
+            assert _values(frame, column) == expected, f"{name}.{field}"
+
+
+def test_tid_and_comm_follow_the_switches(pristine: Path) -> None:
+    frames = ltt_relay.open(pristine).frames(["sched_switch", "sys_enter", "irq_handler_entry"], time="ns")
+    for cpu in range(3):
+        switches = frames["sched_switch"][frames["sched_switch"]["cpu"] == cpu]
+        assert (switches["prev_pid"].to_numpy()[1:] == switches["next_pid"].to_numpy()[:-1]).all()
+        irqs = frames["irq_handler_entry"][frames["irq_handler_entry"]["cpu"] == cpu]
+        place = np.searchsorted(switches["timestamp"], irqs["timestamp"], "right")
+        after = place > 0
+        expected = switches["next_pid"].to_numpy()[place[after] - 1]
+        assert (irqs["tid"].to_numpy(dtype=np.int64)[after] == expected).all()
+    tids = frames["sys_enter"]["tid"]
+    assert [f"task-{tid % 50}" for tid in tids] == frames["sys_enter"]["comm"].tolist()
+
+
+def test_counts_equal_babeltraces(pristine: Path) -> None:
+    if shutil.which("babeltrace2") is None:
+        pytest.skip("babeltrace2 is not installed")
+    done = subprocess.run(["babeltrace2", pristine], capture_output=True, text=True, check=True)
+    assert "ERROR" not in done.stderr
+    counted: dict[str, int] = {}
+    for name in re.findall(r" (\w+): \{ magic", done.stdout):
+        counted[name] = counted.get(name, 0) + 1
+    catalog = ltt_relay.open(pristine).catalog
+    assert dict(zip(catalog["event"], catalog["count"], strict=True)) == counted
+    discarded = sum(int(n) for n in re.findall(r"discarded (\d+) event", done.stderr))
+    assert discarded == ltt_relay.open(pristine).info["lost"] > 0
+
+
+def test_gaps_have_the_losses_between_packets(pristine: Path) -> None:
+    trace = ltt_relay.open(pristine)
+    assert trace.gaps["count"].sum() == trace.info["lost"]
+    assert set(trace.gaps["reason"]) == {"full"}
+    assert (trace.gaps["end"] > trace.gaps["begin"]).all()
+    assert trace.problems.empty
+
+
+def test_windows_of_time_give_the_same_records_as_all_at_once(pristine: Path) -> None:
+    trace = ltt_relay.open(pristine)
+    whole = trace.frames(["sched_switch", "marker"])
+    parts = list(trace.iter_frames(["sched_switch", "marker"], max_bytes="200 KB"))
+    assert len(parts) > 3
+    for name, frame in whole.items():
+        together = pd.concat([part[name] for part in parts], ignore_index=True)
+        pd.testing.assert_frame_equal(together, frame)
+    begin = trace.info["begin"]
+    some = trace.frames(["sched_switch"], since="+1ms", until="+2ms")["sched_switch"]
+    times = whole["sched_switch"]["timestamp"].astype("int64")
+    assert len(some) == ((times >= begin + 1_000_000) & (times < begin + 2_000_000)).sum() > 0
+
+
+def test_an_absent_event_is_an_empty_frame_with_its_dtypes_and_an_unknown_one_an_error(pristine: Path) -> None:
+    trace = ltt_relay.open(pristine)
+    empty = trace["sched_process_fork"]
+    assert len(empty) == 0
+    assert str(empty["timestamp"].dtype) == "datetime64[ns, UTC]"
+    assert empty["child_pid"].dtype == np.int32
+    with pytest.raises(UnknownEventError, match="sched_switch"):
+        trace["sched_swich"]
+
+
+def test_merged_has_every_record_once_in_order(pristine: Path) -> None:
+    trace = ltt_relay.open(pristine)
+    merged = trace.merged()
+    assert len(merged) == EVENTS
+    assert merged["timestamp"].is_monotonic_increasing
+    assert list(merged.columns) == ["timestamp", "cpu", "event", "tid", "comm", "payload"]
+
+
+def test_frames_are_writable_and_outlive_the_trace(pristine: Path) -> None:
+    with ltt_relay.open(pristine) as trace:
+        frame = trace["sys_exit"]
+    frame["ret"] += 1
+    assert pickle.loads(pickle.dumps(trace)).info == trace.info
+
+
+@pytest.mark.parametrize(("text", "expected"), [("+1.5s", 1_500_000_100), ("-2s", -1_999_999_000), (5, 5), ("7", 7),
+                                                ("1970-01-01T00:00:00.000000123Z", 123)])  # fmt: skip
+def test_moments(text: str | int, expected: int) -> None:
+    assert resolve(text, 100, 1000) == expected
+
+
+def test_a_wrong_moment_says_what_was_expected() -> None:
+    with pytest.raises(ValueError, match="ISO 8601"):
+        resolve("yesterday", 0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- damage
+
+
+def _codes(path: Path) -> list[str]:
+    return list(ltt_relay.open(path).problems["code"])
+
+
+def test_a_truncated_file_gives_what_is_there(trace: Path) -> None:
+    file = trace / "events_1"
+    file.write_bytes(file.read_bytes()[:-5000])
+    opened = ltt_relay.open(trace)
+    assert _codes(trace) == ["truncated"]
+    assert EVENTS - 500 < opened.catalog.query("not event.str.startswith('state_')")["count"].sum() < EVENTS
+    with pytest.raises(ltt_relay.TraceError, match="truncated"):
+        ltt_relay.open(trace, strict=True)
+
+
+def test_after_a_broken_header_decoding_goes_on_at_the_next_packet(trace: Path) -> None:
+    file = trace / "events_0"
+    data = bytearray(file.read_bytes())
+    first = PACKET.parse(bytes(data[:HEADER_SIZE]))
+    data[first.packet_size // 8 + 24] ^= 0xFF
+    file.write_bytes(data)
+    opened = ltt_relay.open(trace)
+    assert "packet_header" in _codes(trace)
+    assert len(opened.merged()) > EVENTS * 0.8
+
+
+def test_a_broken_record_costs_its_packet_only(trace: Path) -> None:
+    file = trace / "events_2"
+    data = bytearray(file.read_bytes())
+    data[HEADER_SIZE + 6 : HEADER_SIZE + 8] = b"\x03\x00"
+    file.write_bytes(data)
+    assert {"record_length", "record_count"} <= set(_codes(trace))
+    with pytest.raises(ltt_relay.TraceError, match="record_length"):
+        ltt_relay.open(trace, strict=True).frames()
+
+
+def test_an_unknown_event_is_skipped_and_told(trace: Path) -> None:
+    file = trace / "events_2"
+    data = bytearray(file.read_bytes())
+    data[HEADER_SIZE + 4 : HEADER_SIZE + 6] = b"\xee\x00"
+    file.write_bytes(data)
+    assert _codes(trace) == ["unknown_event"]
+    assert len(ltt_relay.open(trace).merged()) == EVENTS - 1
+
+
+def test_no_metadata_is_a_problem_and_no_more(trace: Path) -> None:
+    (trace / "metadata").unlink()
+    assert _codes(trace) == ["no_metadata"]
+    assert len(ltt_relay.open(trace).merged()) == EVENTS
+
+
+def test_an_empty_directory_and_a_missing_one_are_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(ltt_relay.TraceError, match="no stream files"):
+        ltt_relay.open(tmp_path)
+    with pytest.raises(ltt_relay.TraceError, match="no such directory"):
+        ltt_relay.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_mutated_traces_never_crash_and_lose_nothing_silently(seed: int, tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "t", 2000, cpus=2, packet_size=8192)
+    generator = np.random.default_rng(seed)
+    for name in ("events_0", "events_1", "state_0"):
+        data = np.frombuffer((path / name).read_bytes(), np.uint8).copy()
+        places = generator.integers(0, data.size, generator.integers(1, 12))
+        data[places] = generator.integers(0, 256, places.size)
+        (path / name).write_bytes(data.tobytes()[: int(data.size * generator.choice([1, 1, 1, 0.7]))])
+    opened = ltt_relay.open(path)
+    frames = opened.frames()
+    rows = sum(len(frame) for frame in frames.values())
+    assert rows <= 2213
+    if rows < 2213:
+        assert not opened.problems.empty
+    opened.merged()
+    assert opened.gaps is not None
