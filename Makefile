@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev
 
-.PHONY: help setup lint test generate modules clean
+.PHONY: help setup lint test generate demo bench modules clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ test: lint  ## all checks and tests, the guest ones included
 
 generate: setup  ## rewrite what is derived from formats/
 	$(PYTHON) -m ltt_relay.formats.generate
+
+demo: setup  ## record a workload in a guest; leaves demo-output/ and prints the report
+	$(PYTHON) -m ltt_relay.testing.demo demo-output
+
+bench: setup  ## measure the decoder beside Babeltrace, and the kernel half beside ftrace
+	$(PYTHON) -m tests.bench
 
 modules: setup  ## build the kernel modules for the running kernel (or KDIR=...)
 	$(MAKE) -C kmod

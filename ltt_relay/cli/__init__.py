@@ -29,6 +29,9 @@ COMMANDS: dict[str, str] = {
     "marker": "Write a user event.",
     "info": "Show what a trace is.",
     "dump": "Print records as construct sees them.",
+    "convert": "Convert traces to CSV and other formats.",
+    "report": "Tell what happened, in words and tables.",
+    "plot": "Draw a picture.",
     "sandbox": "Run a command in a throwaway guest with the modules loaded.",
 }
 

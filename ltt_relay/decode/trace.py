@@ -389,6 +389,20 @@ class Trace(Mapping[str, pd.DataFrame]):
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.frames(events, low + self._offset, high + self._offset, cpus, columns, time)
 
+    def iter_arrow(
+        self,
+        events: str | Iterable[str] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        cpus: Iterable[int] | None = None,
+        columns: Iterable[str] | None = None,
+        time: TimeKind = "utc",
+        max_bytes: int | str = "256 MB",
+    ) -> Iterator[dict[str, pa.Table]]:
+        """Yield what `arrow` gives in consecutive windows of time."""
+        for low, high in self._windows(max_bytes, since, until, 80):
+            yield self.arrow(events, low + self._offset, high + self._offset, cpus, columns, time)
+
     def merged(
         self,
         events: str | Iterable[str] | None = None,
