@@ -15,7 +15,7 @@ __all__ = ("record_in_guest", "run")
 
 #: Several processes on two CPUs: pipes, file systems, forks, sleeps, and markers around each part.
 WORKLOAD: Final = """
-mark() { echo "$1" >/sys/kernel/relay/ltt/*/marker; }
+mark() { for file in /sys/kernel/relay/ltt/*/marker; do echo "$1" >"$file"; done; }
 mark 'find and sort'
 for i in 1 2 3; do find /usr/share/doc 2>/dev/null | head -n 6000 | sort | tail -n 1 >/dev/null; done
 mark 'many processes'
