@@ -15,6 +15,7 @@ for byte. A packet never spans 2**32 ns: the 32 bits of a record's time are unam
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from ltt_relay.formats.base import Event, Format, LengthFraming, PacketClock, Stream, Switch
@@ -37,7 +38,16 @@ from ltt_relay.formats.fields import (
     u64,
 )
 
-__all__ = ("FIRST_DYNAMIC_ID", "FORMAT", "HEADER_SIZE", "LOST_REASONS", "MAGIC", "MAX_RECORD", "TASK_COMM_LEN")
+__all__ = (
+    "FIRST_DYNAMIC_ID",
+    "FORMAT",
+    "HEADER_SIZE",
+    "LOST_REASONS",
+    "MAGIC",
+    "MAX_RECORD",
+    "TASK_COMM_LEN",
+    "claims",
+)
 
 MAGIC: Final = 0x00D6B7ED
 TASK_COMM_LEN: Final = 16
@@ -268,3 +278,8 @@ FORMAT: Final = Format(
     events=EVENTS,
     switch=Switch(event="sched_switch", previous="prev_pid", next="next_pid"),
 )
+
+
+def claims(path: Path) -> bool:
+    """Return whether `path` can be a session's directory: LTT 3.0 is what a directory is if it is nothing else."""
+    return path.is_dir()

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From packets to pandas frames.
 
-index     packet headers of all files                              index.py
-plan      which bytes of a record become which column              plan.py
-kernels   count; walk, merge and write columns in one pass         kernels.py (compiled)
-batch     windows of packets through the kernels                   batch.py
-names     tasks and irqs by time                                   names.py
-frames    raw columns as frames and tables                         frames.py, merge.py, gaps.py
-trace     `Trace`, which is all of this, when it is asked for      trace.py
+opening     which format a path is                                       opening.py
+source      packets, counts, names and losses of a trace                 source.py, ltt3.py, index.py, metadata.py
+plan        which bytes of a record become which column                  plan.py
+walk        packets to places of records, in time order                  walk_length.py, records.py, sink.py
+gather      places to columns                                            gather.py, batch.py
+frames      columns as frames and tables                                 frames.py, merge.py, gaps.py, names.py
+trace       `Trace`, which is all of this, when it is asked for          trace.py
 """
 
 from __future__ import annotations

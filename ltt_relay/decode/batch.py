@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From packets to raw columns: reads a window of packets and lets the kernels write it out in time order."""
+"""From packets to raw columns: loads a window of packets, lets the walker find the records, gathers columns."""
 
 from __future__ import annotations
 
@@ -7,17 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from ltt_relay.decode import kernels
+from ltt_relay.decode import gather
 from ltt_relay.decode.names import Names
-from ltt_relay.decode.plan import Column, EventPlan, Plan
+from ltt_relay.decode.packets import load
+from ltt_relay.decode.plan import BASE, Column, EventPlan, Plan
+from ltt_relay.decode.sink import Sink
 
-__all__ = ("Output", "Selection", "load", "run")
+__all__ = ("Output", "Selection", "Walker", "run")
 
-_NO_TIME = 1 << 62
+
+class Walker(Protocol):
+    """Finds the records of one kind of framing; see `walk_length.LengthWalker`."""
+
+    def count(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, counts: np.ndarray, trouble: np.ndarray
+    ) -> int:
+        """Count the records of loaded packets."""
+
+    def walk(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, since: int, until: int, sink: Sink
+    ) -> None:
+        """Give the records of loaded packets to a sink, in time order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,44 +54,6 @@ class Output:
     chunks: dict[str, list[pa.Array]] = field(default_factory=dict)
 
 
-def load(files: Sequence[Path], packets: np.ndarray, buffer: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read packets (rows of the index) into one buffer.
-
-    Returns the buffer (uint64) and where in it each packet begins, in bytes; what a file no longer has is zero, which
-    no record is.
-    """
-    sizes = (packets["content"] + 7) & ~7
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    total = int(ends[-1]) if sizes.size else 0
-    if buffer is None or buffer.nbytes < total:
-        buffer = np.empty(total // 8 + 1, np.uint64)
-    view = buffer.view(np.uint8).data
-    order = np.lexsort((packets["offset"], packets["file"]))
-    current, handle = -1, None
-    try:
-        for i in order:
-            number = int(packets["file"][i])
-            if number != current:
-                if handle:
-                    handle.close()
-                handle, current = files[number].open("rb", buffering=0), number
-            assert handle is not None
-            begin, want = int(starts[i]), int(packets["content"][i])
-            handle.seek(int(packets["offset"][i]))
-            done = 0
-            while done < want:
-                n = handle.readinto(view[begin + done : begin + want])
-                if not n:
-                    view[begin + done : begin + want] = bytes(want - done)
-                    break
-                done += n
-    finally:
-        if handle:
-            handle.close()
-    return buffer, starts
-
-
 class _Arena:
     """One allocation for all fixed-size columns, each aligned to 64 bytes."""
 
@@ -94,157 +71,152 @@ class _Arena:
         return np.empty(self._size // 8 + 8, np.uint64)
 
 
+_BASE_TYPES: dict[str, np.dtype] = {"timestamp": np.dtype("i8"), "cpu": np.dtype("u2"), "tid": np.dtype("i4")}
+_CHUNKED = frozenset({"text", "bytes", "list"})
+
+
+def _views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return memory as unsigned integers of 1, 2, 4 and 8 bytes."""
+    return memory.view(np.uint8), memory.view(np.uint16), memory.view(np.uint32), memory
+
+
+class _Step(NamedTuple):
+    """A column of fixed size, as the gathering loop follows it; `place`: of its row 0, in units of `width`."""
+
+    kind: int
+    op: int
+    offset: int
+    size: int
+    big: bool
+    place: int
+    table: int
+    width: int
+
+    @classmethod
+    def of(cls, kind: int, op: int, column: Column | None, place: int, width: int) -> _Step:
+        """Make one; without a column it is the name of the running task."""
+        if column is None:
+            return cls(kind, op, 0, 0, False, place, 0, width)
+        return cls(kind, op, column.offset, column.size, column.big, place, column.table, width)
+
+
 class Writer:
     """Fills outputs, a window at a time."""
 
-    def __init__(self, plan: Plan, selection: Selection, names: Names, capacity: np.ndarray) -> None:
+    def __init__(
+        self, plan: Plan, walker: Walker, selection: Selection, names: Names, capacity: np.ndarray
+    ) -> None:  # fmt: skip
         """Prepare for at most capacity[kind] rows of each wanted kind."""
         self._plan = plan
+        self._walker = walker
         self._selection = selection
-        self._capacity = capacity
+        self._widths, *self._tables = names.arrays()
         n = len(plan.events)
-        self._widths, self._tables, self._starts, self._times, self._codes = names.arrays()
-        self._header = plan.header
-        self._need = np.array([event.need for event in plan.events], np.int64)
-        self._tid = np.array([event.tid for event in plan.events], np.int64)
         self._wanted = np.zeros(n, np.bool_)
-        self._base = np.full((n, 4), -1, np.int64)
+        self._wanted[list(selection.kinds)] = True
+        self._variable = np.array([event.variable for event in plan.events], np.bool_)
         self._rows = np.zeros(n, np.int64)
+        self._base = {name: np.full(n, -1, np.int64) for name in ("timestamp", "cpu", "tid")}
         arena = _Arena()
-        columns: list[Column] = []
-        places: list[int] = []
-        first = np.zeros(n + 1, np.int64)
+        steps: list[_Step] = []
         slots: list[tuple[int, str, int, np.dtype]] = []
-        for kind in range(n):
-            if kind in selection.columns:
-                rows = int(capacity[kind])
-                self._wanted[kind] = True
-                widths = (8, 2, 4, int(self._widths[0]))
-                types = ("i8", "u2", "i4", f"i{int(self._widths[0])}")
-                for i, name in enumerate(("timestamp", "cpu", "tid", "comm")):
-                    if name in selection.base[kind]:
-                        self._base[kind, i] = arena.take(rows, widths[i])
-                        slots.append((kind, name, int(self._base[kind, i]), np.dtype(types[i])))
-                for column in selection.columns[kind]:
-                    dtype = column.dtype if column.table < 0 else np.dtype(f"i{int(self._widths[column.table])}")
-                    place = arena.take(rows, dtype.itemsize)
-                    columns.append(column)
-                    places.append(place)
-                    slots.append((kind, column.name, place, dtype))
-            first[kind + 1] = len(columns)
-        self._col_first = first
-        self._col_op = np.array([column.op for column in columns] or [0], np.int64)
-        self._col_offset = np.array([column.offset for column in columns] or [0], np.int64)
-        self._col_table = np.array([column.table for column in columns] or [0], np.int64)
-        self._col_base = np.array(places or [0], np.int64)
+        for kind in selection.kinds:
+            rows = int(capacity[kind])
+            columns = selection.columns[kind]
+            base = selection.base[kind]
+            named = "comm" in base or any(column.kind == "name" for column in columns)
+            for name, dtype in _BASE_TYPES.items():
+                if name in base or (named and name == "timestamp") or ("comm" in base and name == "tid"):
+                    self._base[name][kind] = arena.take(rows, dtype.itemsize)
+                    slots.append((kind, name, int(self._base[name][kind]), dtype))
+            if "comm" in base:
+                width = int(self._widths[0])
+                place = arena.take(rows, width)
+                steps.append(_Step.of(kind, gather.NAME_OF_TID, None, place, width))
+                slots.append((kind, "comm", place, np.dtype(f"i{width}")))
+            for column in columns:
+                if column.kind in _CHUNKED:
+                    continue
+                width = int(self._widths[column.table]) if column.table >= 0 else column.dtype.itemsize
+                place = arena.take(rows, width)
+                steps.append(_Step.of(kind, gather.operation(column, plan), column, place, width))
+                slots.append((kind, column.name, place, column.dtype if column.table < 0 else np.dtype(f"i{width}")))
+        self._steps = [np.array(values, np.int64) for values in zip(*steps, strict=True)] or [np.zeros(0, np.int64)] * 8
         memory = arena.allocate()
-        self._out = tuple(memory.view(f"u{width}") for width in (1, 2, 4, 8))
+        self._out = _views(memory)
         self.outputs = {kind: Output(plan.events[kind], 0, {}) for kind in selection.kinds}
         for kind, name, place, dtype in slots:
             rows = int(capacity[kind])
             self.outputs[kind].arrays[name] = memory.view(dtype)[place : place + rows]
+        self._places = np.empty(0, np.int64)
+        self._stops = np.empty(0, np.int64)
+
+    def _sink(self, counted: np.ndarray) -> Sink:
+        """Return a sink for at most `counted` records of each kind."""
+        counted = np.where(self._wanted, counted, 0)
+        first = np.cumsum(counted) - counted
+        total = int(counted.sum())
+        if self._places.size < total:
+            self._places = np.empty(total, np.int64)
+            self._stops = np.empty(total, np.int64)
+        at = first - self._rows
+        _, out16, out32, out64 = self._out
+        return Sink(
+            self._wanted, self._rows, self._rows + counted, self._base["timestamp"], self._base["cpu"],
+            self._base["tid"], at, self._variable, out16, out32, out64, self._places, self._stops,
+        )  # fmt: skip
 
     def window(
-        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, since: int, until: int, switches: int
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, counted: np.ndarray, since: int, until: int
     ) -> None:
-        """Decode loaded packets (sorted by CPU, then time) from `since` up to `until`, monotonic ns."""
-        cpus, first = np.unique(packets["cpu_id"], return_index=True)
-        last = np.r_[first[1:], len(packets)]
-        tid = np.where(packets["flags"] & switches, packets["tid"].astype(np.int64), -2)
+        """Decode loaded packets (sorted by CPU, then time) from `since` up to `until`, ns of the trace's clock."""
         before = self._rows.copy()
-        plan = self._plan
-        kernels.merge(
-            buffer.view(np.uint8), buffer.view(np.uint16), buffer.view(np.uint32), buffer,
-            first.astype(np.int64), last.astype(np.int64), cpus.astype(np.int64),
-            starts + packets["header_size"].astype(np.int64), starts + packets["content"],
-            packets["timestamp_begin"].astype(np.int64), tid,
-            since, until, self._header, plan.kind_of_id, self._need, self._tid, plan.switch, plan.switch_next,
-            self._wanted, self._base, self._rows, self._capacity,
-            self._col_first, self._col_op, self._col_offset, self._col_base, self._col_table,
-            self._widths, self._tables, self._starts, self._times, self._codes, *self._out,
+        sink = self._sink(counted)
+        first = sink.at + before
+        self._walker.walk(buffer, starts, packets, since, until, sink)
+        found = self._rows - before
+        kind, *steps = self._steps
+        gather.gather(
+            *_views(buffer), self._places, first[kind], found[kind], before[kind],
+            self._base["timestamp"][kind], self._base["tid"][kind], *steps, *self._tables, *self._out,
         )  # fmt: skip
-        for kind, output in self.outputs.items():
-            rows = slice(int(before[kind]), int(self._rows[kind]))
-            output.rows = rows.stop
-            for column in self._selection.columns[kind]:
-                if column.kind in {"text", "bytes"}:
-                    chunk = _text(buffer, output.arrays[column.name][rows], column)
-                elif column.kind == "list":
-                    chunk = _lists(buffer, output.arrays[column.name][rows], column)
-                else:
-                    continue
-                output.chunks.setdefault(column.name, []).append(chunk)
+        for number, output in self.outputs.items():
+            output.rows = int(self._rows[number])
+            rows = slice(int(first[number]), int(first[number] + found[number]))
+            for column in self._selection.columns[number]:
+                if column.kind in _CHUNKED:
+                    make = gather.lists if column.kind == "list" else gather.text
+                    chunk = make(buffer, self._places[rows], self._stops[rows], column)
+                    output.chunks.setdefault(column.name, []).append(chunk)
 
     def finish(self) -> dict[int, Output]:
-        """Cut the arrays to the rows that were found."""
-        for output in self.outputs.values():
-            output.arrays = {name: array[: output.rows] for name, array in output.arrays.items()}
+        """Cut the arrays to the rows that were found, and drop what only names needed."""
+        for kind, output in self.outputs.items():
+            left_out = set(BASE) - set(self._selection.base[kind])
+            output.arrays = {
+                name: array[: output.rows] for name, array in output.arrays.items() if name not in left_out
+            }
         return self.outputs
-
-
-def _offsets(sizes: np.ndarray, dtype: type = np.int64) -> pa.Buffer:
-    offsets: np.ndarray = np.zeros(sizes.size + 1, dtype)
-    np.cumsum(sizes, out=offsets[1:])
-    return pa.py_buffer(offsets)
-
-
-def _text(buffer: np.ndarray, at: np.ndarray, column: Column) -> pa.Array:
-    sizes = np.empty(at.size, np.int64)
-    bytes_ = buffer.view(np.uint8)
-    if column.kind == "bytes":
-        sizes[:] = column.size
-        total = column.size * at.size
-    else:
-        total = kernels.text_sizes(bytes_, buffer.view(np.uint16), at, column.offset, column.size, sizes)
-    data = np.empty(total, np.uint8)
-    kernels.text_copy(bytes_, at, column.offset, sizes, data)
-    kind = pa.large_binary() if column.kind == "bytes" else pa.large_string()
-    array = pa.Array.from_buffers(kind, at.size, [None, _offsets(sizes), pa.py_buffer(data)])
-    if column.kind == "text" and total and int(data.max()) >= 0x80:
-        array = _valid_text(array)
-    return array
-
-
-def _valid_text(array: pa.Array) -> pa.Array:
-    """Bytes that are not UTF-8 become \\xNN, as `formats.fields.Text` has them."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = array.cast(pa.large_binary()).to_pylist()
-        return pa.array([text.decode("utf-8", "backslashreplace") for text in raw], pa.large_string())
-    return array
-
-
-def _lists(buffer: np.ndarray, at: np.ndarray, column: Column) -> pa.Array:
-    sizes = np.empty(at.size, np.int64)
-    fixed = getattr(column.member.kind, "count", 0) if column.count_offset < 0 else 0
-    total = kernels.list_sizes(
-        buffer.view(np.uint8), buffer.view(np.uint16), at, column.offset, 8, column.count_offset, fixed, sizes
-    )
-    data = np.empty(total, np.uint64)
-    kernels.list_copy(buffer, at, column.offset, sizes, data)
-    item = getattr(column.member.kind, "item", None)
-    kind = pa.int64() if item is not None and item.signed else pa.uint64()
-    values = pa.Array.from_buffers(kind, total, [None, pa.py_buffer(data)])
-    return pa.Array.from_buffers(pa.list_(kind), at.size, [None, _offsets(sizes, np.int32)], children=[values])
 
 
 def run(
     plan: Plan,
+    walker: Walker,
     selection: Selection,
     names: Names,
     files: Sequence[Path],
     packets: np.ndarray,
-    capacity: np.ndarray,
+    counts: np.ndarray,
     since: int,
     until: int,
-    switches: int,
-    window_bytes: int = 32 << 20,
+    window_bytes: int = 4 << 20,
 ) -> dict[int, Output]:
-    """Decode packets (rows of the index, sorted by cpu_id, then seq) in windows of about `window_bytes`."""
-    writer = Writer(plan, selection, names, capacity)
-    begin = packets["timestamp_begin"].astype(np.int64)
-    end = packets["timestamp_end"].astype(np.int64)
+    """Decode packets (rows of the index, sorted by CPU, then time) in windows of about `window_bytes`.
+
+    counts: records of each kind in each of them.
+    """
+    writer = Writer(plan, walker, selection, names, counts.sum(axis=0))
+    begin, end = packets["begin"], packets["end"]
     order = np.argsort(begin, kind="stable")
     filled = np.cumsum(packets["content"][order])
     cuts = [since]
@@ -256,8 +228,8 @@ def run(
     cuts.append(until)
     buffer: np.ndarray | None = None
     for low, high in pairwise(cuts):
-        chosen = packets[(begin < high) & (end >= low)]
+        chosen = np.flatnonzero((begin < high) & (end >= low))
         if chosen.size:
-            buffer, starts = load(files, chosen, buffer)
-            writer.window(buffer, starts, chosen, low, high, switches)
+            buffer, starts = load(files, packets[chosen], buffer)
+            writer.window(buffer, starts, packets[chosen], counts[chosen].sum(axis=0), low, high)
     return writer.finish()

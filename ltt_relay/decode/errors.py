@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from ltt_relay.errors import UserError
+from ltt_relay.formats.loaded import Problem
 
 __all__ = ("CODES", "Problem", "TraceError")
 
@@ -28,16 +28,3 @@ CODES: Final = {
 
 class TraceError(UserError, ValueError):
     """A file or directory that cannot be read as a trace, or, with `strict=True`, the first problem in one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A row of `Trace.problems`: where, what was expected, what was found. `packet` is -1 for a whole file."""
-
-    file: str
-    cpu: int
-    packet: int
-    offset: int
-    code: str
-    expected: str
-    found: str

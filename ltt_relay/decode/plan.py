@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From construct definitions to columns: which bytes of a record become which column.
 
-The plan is data: arrays that the kernels of `kernels.py` follow. Members must lie at fixed offsets, but for one of
+The plan is data: arrays that the kernels of `gather.py` follow. Members must lie at fixed offsets, but for one of
 variable length at the end (text ended by NUL, or as many integers as an earlier member says); anything else is refused
 by name when the format is loaded.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.formats.base import Event, Format
+from ltt_relay.formats.base import Event, Format, LengthFraming
 from ltt_relay.formats.layout import (
     Blob,
     Chars,
@@ -27,59 +27,71 @@ from ltt_relay.formats.layout import (
     members,
 )
 
-__all__ = ("BASE", "NAME_TABLES", "Column", "EventPlan", "Plan", "compile_plan")
+__all__ = ("BASE", "NAME_TABLES", "Column", "EventPlan", "Place", "Plan", "compile_plan")
 
 #: The columns that every event frame begins with.
 BASE: Final = ("timestamp", "cpu", "tid", "comm")
 #: Name tables, in the order of the kernels.
 NAME_TABLES: Final = ("task", "irq")
 
-# Operations of the kernels: copy 1, 2, 4 or 8 bytes; keep the position of text or a list; look a name up.
-COPY1, COPY2, COPY4, COPY8, PLACE, NAME = range(6)
-_COPY: Final = {1: COPY1, 2: COPY2, 4: COPY4, 8: COPY8}
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an integer lies: bytes from the payload's begin."""
+
+    offset: int
+    size: int
+    signed: bool
+    big: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A payload column.
 
-    kind: int, enum, flags, text, bytes, list, name; offset: from the record's begin; size: bytes in the record (0: to
-    its end); dtype: NumPy's for what is stored on the way; table: of a name column.
+    kind: int, enum, flags, text, bytes, list, name; offset: from the payload's begin; size: bytes in the record (0: to
+    its end); dtype: NumPy's for what is stored; table: of a name column; count: where a list's length is, if not fixed.
     """
 
     name: str
     kind: str
     offset: int
     size: int
-    op: int
     dtype: np.dtype
     member: Member
+    big: bool = False
     table: int = -1
-    count_offset: int = -1
-    count_size: int = 0
+    count: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """`need` is the shortest record that holds all fixed members; `tid` the offset of its own thread id, or -1."""
+    """need: bytes of the shortest payload that holds all fixed members; tid: its own thread id, if it has one.
+
+    variable: the payload's end is needed to read it.
+    """
 
     event: Event
     columns: tuple[Column, ...]
     need: int
-    tid: int
+    tid: Place | None
+    variable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole format; `kind_of_id` maps a record's id to an index in `events`, or -1."""
+    """A whole format; `kind_of_id` maps a record's id to an index in `events`, or -1.
+
+    aligned: every integer lies on a multiple of its size; switch: the kind that tells of the next task, or -1.
+    """
 
     format: Format
     events: tuple[EventPlan, ...]
     kind_of_id: np.ndarray
     names: dict[str, int]
-    header: int
+    aligned: bool
     switch: int
-    switch_next: int
+    switch_next: Place | None
 
 
 def _column_name(name: str, taken: set[str]) -> str:
@@ -88,15 +100,13 @@ def _column_name(name: str, taken: set[str]) -> str:
 
 def _fixed(member: Member, name: str, offset: int) -> Column | None:
     match member.kind:
-        case Scalar(big=True):
-            raise UnsupportedFieldError(f"{name}: big endian integers are not planned yet")
-        case Scalar(size=size, signed=signed) as scalar:
+        case Scalar(size=size, signed=signed, big=big) as scalar:
             kind = "enum" if scalar.names is not None else "flags" if scalar.flags is not None else "int"
-            return Column(name, kind, offset, size, _COPY[size], np.dtype(f"{'i' if signed else 'u'}{size}"), member)
+            return Column(name, kind, offset, size, np.dtype(f"{'i' if signed else 'u'}{size}"), member, big)
         case Chars(size):
-            return Column(name, "text", offset, size, PLACE, np.dtype("i8"), member)
+            return Column(name, "text", offset, size, np.dtype("i8"), member)
         case Blob(size):
-            return Column(name, "bytes", offset, size, PLACE, np.dtype("i8"), member)
+            return Column(name, "bytes", offset, size, np.dtype("i8"), member)
         case _:
             return None
 
@@ -111,31 +121,38 @@ def _size(member: Member, path: str) -> int:
             raise UnsupportedFieldError(f"{path}: {type(kind).__name__} is possible only as the last member")
 
 
-def _event_plan(event: Event, header: int) -> EventPlan:
+def _place(member: Member, offset: int, path: str) -> Place:
+    if not isinstance(member.kind, Scalar):
+        raise UnsupportedFieldError(f"{path}: an integer was expected")
+    return Place(offset, member.kind.size, member.kind.signed, member.kind.big)
+
+
+def _event_plan(event: Event) -> EventPlan:
     found = list(members(event.payload))
     columns: list[Column] = []
     taken = set(BASE)
-    offset, tid = header, -1
-    places: dict[str, tuple[int, int]] = {}
+    offset = 0
+    tid: Place | None = None
+    variable = False
+    places: dict[str, Place] = {}
     for position, member in enumerate(found):
         path = f"{event.name}.{member.name}"
         if isinstance(member.kind, Nested):
             raise UnsupportedFieldError(f"{path}: nested structs are not planned yet")
-        if member.name == event.tid:
-            tid = offset
+        if member.name and member.name == event.tid:
+            tid = _place(member, offset, path)
         name = _column_name(member.name, taken) if member.name != event.tid or member.name != "tid" else ""
         last = position == len(found) - 1
         column: Column | None = None
         match member.kind:
             case CString() if last:
-                column = Column(name, "text", offset, 0, PLACE, np.dtype("i8"), member)
-            case Repeat(str() as count, item) if last and places.get(count, (0, 0))[1] == 1 and item.size == 8:
-                where, size = places[count]
-                column = Column(
-                    name, "list", offset, item.size, PLACE, np.dtype("i8"), member, count_offset=where, count_size=size
-                )
+                column = Column(name, "text", offset, 0, np.dtype("i8"), member)
+                variable = True
+            case Repeat(str() as count, item) if last and count in places and item.size == 8:
+                column = Column(name, "list", offset, item.size, np.dtype("i8"), member, count=places[count])
+                variable = True
             case Repeat(int(), item) if item.size == 8:
-                column = Column(name, "list", offset, item.size, PLACE, np.dtype("i8"), member)
+                column = Column(name, "list", offset, item.size, np.dtype("i8"), member)
             case _:
                 column = _fixed(member, name, offset)
         if column and name:
@@ -144,20 +161,21 @@ def _event_plan(event: Event, header: int) -> EventPlan:
         if member.meta.names:
             table, text = member.meta.names
             if text not in taken:
-                columns.append(
-                    Column(text, "name", offset, 4, NAME, np.dtype("i4"), member, table=NAME_TABLES.index(table))
-                )
+                named = Column(text, "name", offset, 4, np.dtype("i4"), member, table=NAME_TABLES.index(table))
+                columns.append(named)
                 taken.add(text)
-        if (
-            last
-            and isinstance(member.kind, CString | Repeat)
-            and not isinstance(getattr(member.kind, "count", ""), int)
-        ):
+        if variable:
             break
         size = _size(member, path)
-        places[member.name] = (offset, size)
+        if isinstance(member.kind, Scalar):
+            places[member.name] = _place(member, offset, path)
         offset += size
-    return EventPlan(event, tuple(columns), offset, tid)
+    return EventPlan(event, tuple(columns), offset, tid, variable)
+
+
+def _aligned(events: tuple[EventPlan, ...]) -> bool:
+    columns = [column for event in events for column in event.columns]
+    return not any(c.big or c.offset % c.dtype.itemsize for c in columns if c.kind in {"int", "enum", "flags", "name"})
 
 
 def compile_plan(format: Format) -> Plan:  # noqa: A002
@@ -167,14 +185,16 @@ def compile_plan(format: Format) -> Plan:  # noqa: A002
         UnsupportedFieldError: a member cannot be derived; the message has its path.
 
     """
-    header = format.framing.header.sizeof()
-    events = tuple(_event_plan(event, header) for event in format.events)
+    events = tuple(_event_plan(event) for event in format.events)
     kind_of_id = np.full(65536, -1, np.int32)
     for kind, plan in enumerate(events):
         kind_of_id[plan.event.id] = kind
     names = {plan.event.name: kind for kind, plan in enumerate(events)}
-    switch, following = -1, -1
+    switch, following = -1, None
     if format.switch:
         switch = names[format.switch.event]
-        following = next(c.offset for c in events[switch].columns if c.member.name == format.switch.next)
-    return Plan(format, events, kind_of_id, names, header, switch, following)
+        column = next(c for c in events[switch].columns if c.member.name == format.switch.next)
+        following = Place(column.offset, column.size, True, column.big)
+    framing = format.framing
+    aligned = isinstance(framing, LengthFraming) and framing.align % 8 == 0 and _aligned(events)
+    return Plan(format, events, kind_of_id, names, aligned, switch, following)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ltt_relay.decode import kernels
+from ltt_relay.decode.compiled import compiled
 
 __all__ = ("render_utc",)
 
@@ -21,7 +21,7 @@ def _digits(to: np.ndarray, at: int, value: int, n: int) -> None:
         value //= 10
 
 
-_put: Any = kernels.compiled(_digits)
+_put: Any = compiled(_digits)
 
 
 def _render(times: np.ndarray, to: np.ndarray) -> None:
@@ -63,7 +63,7 @@ def _render(times: np.ndarray, to: np.ndarray) -> None:
         to[at + 29] = 90
 
 
-_compiled: Any = kernels.compiled(_render)
+_compiled: Any = compiled(_render)
 
 
 def render_utc(times: np.ndarray) -> pa.Array:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from ltt_relay.decode import kernels
+from ltt_relay.decode.compiled import compiled
 from ltt_relay.formats import ctf
 from ltt_relay.formats.ltt3 import EVENTS, FORMAT, HEADER_SIZE, MAGIC, PACKET, PACKET_FLAGS, RECORD, TASK_CAUSES
 
@@ -138,7 +138,7 @@ def _fill(
     return n
 
 
-_fill_compiled: Any = kernels.compiled(_fill)
+_fill_compiled: Any = compiled(_fill)
 
 
 def _header(values: dict[str, Any]) -> bytes:

@@ -14,6 +14,9 @@ import pytest
 
 import ltt_relay
 from ltt_relay.cli.dump import records
+from ltt_relay.decode import batch
+from ltt_relay.decode.names import Names
+from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import resolve
 from ltt_relay.formats.base import UnknownEventError
 from ltt_relay.formats.ltt3 import HEADER_SIZE, PACKET
@@ -117,6 +120,25 @@ def test_windows_of_time_give_the_same_records_as_all_at_once(pristine: Path) ->
     some = trace.frames(["sched_switch"], since="+1ms", until="+2ms")["sched_switch"]
     times = whole["sched_switch"]["timestamp"].astype("int64")
     assert len(some) == ((times >= begin + 1_000_000) & (times < begin + 2_000_000)).sum() > 0
+
+
+def test_windows_of_packets_do_not_show_in_variable_columns(pristine: Path) -> None:
+    """The ends of payloads were lost from the second window of packets on, when an event had had rows before."""
+    opened = ltt_relay.open(pristine)
+    source = opened._source
+    kinds = tuple(source.plan.names[name] for name in ("sys_enter", "marker"))
+    columns = {kind: source.plan.events[kind].columns for kind in kinds}
+    selection = batch.Selection(kinds, dict.fromkeys(kinds, ("timestamp",)), columns)
+    rows = source.select(kinds, 0, FOREVER, None)
+    found = batch.run(
+        source.plan, source.walker, selection, Names(), source.files, source.packets[rows],
+        source.counts()[rows, :-1], 0, FOREVER, window_bytes=40_000,
+    )  # fmt: skip
+    whole = opened.arrow(["sys_enter", "marker"])
+    for kind, (event, column) in zip(kinds, (("sys_enter", "args"), ("marker", "text")), strict=True):
+        assert len(found[kind].chunks[column]) > 3
+        chunks = [value for chunk in found[kind].chunks[column] for value in chunk.to_pylist()]
+        assert chunks == whole[event][column].to_pylist()
 
 
 def test_an_absent_event_is_an_empty_frame_with_its_dtypes_and_an_unknown_one_an_error(pristine: Path) -> None:

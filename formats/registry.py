@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which format is it? The readers of this package, asked in order.
+
+>>> READERS[-1]
+'ltt3'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+__all__ = ("READERS", "detect")
+
+#: Modules of this package that have `claims` and `load` (see `loaded.py`); LTT 3.0 is what a
+#: directory is if it is nothing else, so it comes last.
+READERS: Final = ("ltt3",)
+
+
+def detect(path: Path) -> ModuleType | None:
+    """Return the module of the first format that claims `path`, None if none does."""
+    for name in READERS:
+        module = import_module(f"ltt_relay.formats.{name}")
+        if module.claims(path):
+            return module
+    return None

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""LTT 3.0 traces as a source: packet headers, metadata, the state stream, counters by reason."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ltt_relay.decode import batch, gaps, metadata, names
+from ltt_relay.decode.errors import Problem, TraceError
+from ltt_relay.decode.index import INDEX, index_file
+from ltt_relay.decode.packets import PACKETS, TASK_UNKNOWN
+from ltt_relay.decode.plan import Plan, compile_plan
+from ltt_relay.decode.source import FOREVER, Source
+from ltt_relay.formats.loaded import Loaded
+from ltt_relay.formats.ltt3 import FORMAT, LOST_REASONS, PACKET_FLAGS, TASK_CAUSES
+
+__all__ = ("Ltt3Source",)
+
+
+@functools.cache
+def _plan() -> Plan:
+    return compile_plan(FORMAT)
+
+
+class Ltt3Source(Source):
+    """A session's directory."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the packet headers of all its files.
+
+        Raises:
+            TraceError: there is nothing to read.
+
+        """
+        if not path.is_dir():
+            what = "no such directory" if not path.exists() else "not a directory"
+            raise TraceError(f"{path}: {what}; a trace is a directory with metadata, state_0 and events_N")
+        problems: list[Problem] = []
+        found = self._read_metadata(path, problems)
+        files: list[Path] = []
+        parts = []
+        for file in sorted(path.iterdir()):
+            if file.name.startswith(".") or file.name == "metadata" or not file.is_file():
+                continue
+            trouble: list[Problem] = []
+            try:
+                rows = index_file(file, len(files), found.uuid.bytes if found.uuid else None, trouble)
+            except OSError as error:
+                raise TraceError(f"{file}: {error.strerror}") from error
+            if not rows.size and file.stat().st_size:
+                nothing = "no packet header of this trace"
+                problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "packets of LTT 3.0", nothing))
+                continue
+            files.append(file)
+            problems += trouble
+            parts.append(rows)
+        if not files:
+            raise TraceError(f"{path}: no stream files in it; events_0, events_1 … and state_0 were expected")
+        headers = np.concatenate(parts) if parts else np.zeros(0, INDEX)
+        offset = found.wall_offset
+        if offset is None:
+            offset = int(headers["wall_offset"][0]) if headers.size else 0
+        loaded = Loaded(FORMAT, files, [], offset, found.uuid, dict(found.env), problems=problems)
+        super().__init__(path, loaded, _plan())
+        self.headers = headers[self.set_packets(_packets(headers))]
+        self._check_order()
+
+    @staticmethod
+    def _read_metadata(path: Path, problems: list[Problem]) -> metadata.Metadata:
+        file = path / "metadata"
+        try:
+            return metadata.parse(file.read_text(errors="replace"))
+        except FileNotFoundError:
+            expected = "the session's file metadata"
+            problems.append(Problem("metadata", -1, -1, 0, "no_metadata", expected, "no such file"))
+            return metadata.Metadata()
+        except OSError as error:
+            raise TraceError(f"{file}: {error.strerror}") from error
+
+    def _check_order(self) -> None:
+        packets, headers = self.packets, self.headers
+        for i in range(1, packets.size):
+            row, before = packets[i], packets[i - 1]
+            if row["cpu"] != before["cpu"] or row["stream"] != before["stream"]:
+                continue
+            where = int(row["offset"])
+            if row["begin"] < before["end"]:
+                expected = f"begin at {int(before['end'])} ns or later"
+                found = str(int(row["begin"]))
+                self.problems.append(self._problem(row, where, "time_backward", expected, found))
+            missing = int(row["sequence"]) - int(before["sequence"]) - 1
+            counted = any(headers[name][i] > headers[name][i - 1] for name in ("overwritten", "lost_reset"))
+            if missing and not counted:
+                expected, found = f"packet {int(before['sequence']) + 1}", f"packet {int(row['sequence'])}"
+                self.problems.append(self._problem(row, where, "sequence", expected, found))
+
+    # -------------------------------------------------------------------------------------------------- the names
+
+    def read_names(self) -> names.Names:
+        """Make the tables out of the state stream."""
+        plan = self.plan
+        kinds = tuple(plan.names[name] for name in ("state_task", "state_irq"))
+        base: dict[int, tuple[str, ...]] = dict.fromkeys(kinds, ("timestamp",))
+        selection = batch.Selection(kinds, base, {kind: plan.events[kind].columns for kind in kinds})
+        outputs = self.outputs(selection, 0, FOREVER, None, names.Names())
+        tasks, irqs = (outputs[kind] for kind in kinds)
+
+        def text(output: batch.Output, name: str) -> np.ndarray:
+            chunks = output.chunks.get(name, [])
+            return pa.chunked_array(chunks, pa.large_string()).to_numpy() if chunks else np.zeros(0, object)
+
+        cause = tasks.arrays["cause"]
+        use = cause != TASK_CAUSES["exit"]
+        task_table = names.build_table(
+            tasks.arrays["pid"][use].astype(np.int64), tasks.arrays["timestamp"][use], text(tasks, "event_comm")[use],
+            (cause == TASK_CAUSES["dump"])[use],
+        )  # fmt: skip
+        irq = irqs.arrays["irq"].astype(np.int64)
+        irq_table = names.build_table(irq, irqs.arrays["timestamp"], text(irqs, "name"), np.ones(irq.size, np.bool_))
+        return names.Names((task_table, irq_table))
+
+    # -------------------------------------------------------------------------------------------------- the losses
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Those of the format, and records overwritten by a flight recorder."""
+        return (*LOST_REASONS, "overwritten")
+
+    def lost_counters(self, reason: str) -> np.ndarray:
+        """Return the counters of the packet headers."""
+        name = reason if reason == "overwritten" else f"lost_{reason}"
+        counters: np.ndarray = self.headers[name].astype(np.int64)
+        return counters
+
+    def details(self) -> dict[str, Any]:
+        """Return the records overwritten, and how the wall clock was set meanwhile."""
+        offsets = self.headers["wall_offset"][self.packets["stream"] == 0]
+        return {
+            "overwritten": gaps.total_lost(self)["overwritten"],
+            "wall_offset": self.wall_offset,
+            "wall_offset_changes": sorted({int(x) for x in offsets} - {self.wall_offset}),
+        }
+
+
+def _packets(headers: np.ndarray) -> np.ndarray:
+    """Return packet headers as rows of the index."""
+    packets = np.zeros(headers.size, PACKETS)
+    for name, header in (
+        ("file", "file"), ("stream", "stream_id"), ("cpu", "cpu_id"), ("offset", "offset"), ("first", "header_size"),
+        ("content", "content"), ("begin", "timestamp_begin"), ("end", "timestamp_end"), ("sequence", "packet_seq_num"),
+        ("ids", "event_ids"),
+    ):  # fmt: skip
+        packets[name] = headers[header]
+    # A packet that is cut has fewer records than its header says, and a row of problems already.
+    whole = 8 * headers["there"] >= headers["content_size"].astype(np.int64)
+    packets["records"] = np.where(whole, headers["records"].astype(np.int64), -1)
+    told = headers["flags"] & PACKET_FLAGS["switches_complete"]
+    packets["tid"] = np.where(told, headers["tid"], TASK_UNKNOWN)
+    packets["num"] = packets["den"] = 1
+    return packets

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
+# mypy: disable-error-code="assignment,arg-type,return-value"
+"""Walking in two steps, for every framing but LTT 3.0's: find the records of each packet, then put all in order.
+
+A framing brings the first step, as a subclass of `RecordWalker`; time, the running task and the order are made here.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.packets import TASK_UNKNOWN
+from ltt_relay.decode.plan import Place, Plan
+from ltt_relay.decode.sink import Sink
+
+__all__ = ("RecordWalker", "Records")
+
+
+@dataclass(slots=True)
+class Records:
+    """Records in the order of the packets and of their places: arrays of one length.
+
+    packet: row of the loaded packets; kind: index in plan.events, -1 for one that is to be skipped; ticks: its time,
+    as `formats.loaded.Packet.scale` wants it; at, stop: begin and end of its payload, bytes in the buffer.
+    """
+
+    packet: np.ndarray
+    kind: np.ndarray
+    ticks: np.ndarray
+    at: np.ndarray
+    stop: np.ndarray
+
+
+@compiled
+def _integer(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
+    """Read an integer; place: offset, size, signed, big."""
+    value = np.uint64(0)
+    size = place[1]
+    for i in range(size):
+        byte = np.uint64(buf8[at + place[0] + i])
+        value |= byte << np.uint64(8 * (size - 1 - i if place[3] else i))
+    result = np.int64(value)
+    if place[2] and size < 8 and result >> (8 * size - 1):
+        result -= np.int64(1) << (8 * size)
+    return result
+
+
+@compiled
+def _times(
+    packet: np.ndarray, ticks: np.ndarray, pk_begin: np.ndarray, pk_ticks: np.ndarray, pk_num: np.ndarray,
+    pk_den: np.ndarray, time: np.ndarray,
+) -> None:  # fmt: skip
+    """Turn ticks into ns. The product may need more than 64 bits, so whole and broken parts are scaled apart."""
+    for i in range(packet.size):
+        p = packet[i]
+        passed = ticks[i] - pk_ticks[p]
+        num, den = pk_num[p], pk_den[p]
+        if num == 1 and den == 1:
+            time[i] = pk_begin[p] + passed
+        elif num < 1 << 31 or den == 1:
+            whole = passed // den
+            time[i] = pk_begin[p] + whole * num + (passed - whole * den) * num // den
+        else:
+            whole = passed // den
+            rest = passed - whole * den
+            high = num // den
+            low = num - high * den
+            part = rest * high
+            # rest < den and low < den: where their product is too long for an integer, a float is near enough to 1 ns.
+            if den < 1 << 31:
+                part += rest * low // den
+            else:
+                part += np.int64(np.float64(rest) * np.float64(low) / np.float64(den))
+            time[i] = pk_begin[p] + whole * num + part
+
+
+@compiled
+def _tasks(
+    buf8: np.ndarray, packet: np.ndarray, kind: np.ndarray, at: np.ndarray, pk_tid: np.ndarray, own: np.ndarray,
+    switch: int, switch_next: np.ndarray, tid: np.ndarray, last: np.ndarray,
+) -> None:  # fmt: skip
+    """Say which task ran: what the record says of itself, or what the last switch in the packet said, or pk_tid.
+
+    last[packet]: the task that the packet's last switch went to; untouched where there is none.
+    """
+    current = -1
+    running = np.int64(-2)
+    for i in range(packet.size):
+        if packet[i] != current:
+            current = packet[i]
+            running = pk_tid[current]
+        k = kind[i]
+        if k < 0:
+            continue
+        tid[i] = _integer(buf8, at[i], own[k]) if own[k, 1] else running
+        if k == switch:
+            running = _integer(buf8, at[i], switch_next)
+            last[current] = running
+
+
+@compiled
+def _order(
+    cpu_first: np.ndarray, cpu_last: np.ndarray, cpu_number: np.ndarray, kind: np.ndarray, time: np.ndarray,
+    tid: np.ndarray, at: np.ndarray, stop: np.ndarray, since: int, until: int, sink: Sink,
+) -> None:  # fmt: skip
+    """Give records to the sink in order of time, then CPU, then place; those of one CPU are consecutive."""
+    wanted, rows, limits = sink.wanted, sink.rows, sink.limit
+    time_at, cpu_at, tid_at, at_at, variable = sink.time, sink.cpu, sink.tid, sink.at, sink.variable
+    out16, out32, out64, places, stops = sink.out16, sink.out32, sink.out64, sink.places, sink.stops
+    n = cpu_first.size
+    next_ = cpu_first.copy()
+    end_of_time = np.int64(1 << 62)
+    while True:
+        c = -1
+        first = end_of_time
+        second = end_of_time
+        second_cpu = n
+        for i in range(n):
+            now = time[next_[i]] if next_[i] < cpu_last[i] else end_of_time
+            if now < first:
+                second = first
+                second_cpu = c
+                first = now
+                c = i
+            elif now < second:
+                second = now
+                second_cpu = i
+        if c < 0:
+            return
+        limit = second if c < second_cpu else second - 1
+        r = next_[c]
+        while r < cpu_last[c] and (time[r] <= limit or r == next_[c]):
+            k = kind[r]
+            if k >= 0 and wanted[k] and since <= time[r] < until and rows[k] < limits[k]:
+                row = rows[k]
+                rows[k] = row + 1
+                if time_at[k] >= 0:
+                    out64[time_at[k] + row] = np.uint64(time[r])
+                if cpu_at[k] >= 0:
+                    out16[cpu_at[k] + row] = np.uint16(cpu_number[c])
+                if tid_at[k] >= 0:
+                    out32[tid_at[k] + row] = np.uint32(tid[r])
+                places[at_at[k] + row] = at[r]
+                if variable[k]:
+                    stops[at_at[k] + row] = stop[r]
+            r += 1
+        next_[c] = r
+
+
+def _place(place: Place | None) -> tuple[int, int, int, int]:
+    return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
+
+
+class RecordWalker(abc.ABC):
+    """A walker whose framing only finds records."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Take what the kernels need from the plan."""
+        self.plan = plan
+        self.need = np.array([event.need for event in plan.events], np.int64)
+        self._own = np.array([_place(event.tid) for event in plan.events], np.int64).reshape(-1, 4)
+        self._next = np.array(_place(plan.switch_next), np.int64)
+        #: By (file, offset) of a packet: the task that its last switch went to. Filled by `count`.
+        self.last: dict[tuple[int, int], int] = {}
+
+    @abc.abstractmethod
+    def find(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
+    ) -> tuple[Records, int]:
+        """Return the records of loaded packets, each payload at least `need[kind]` bytes and within its packet.
+
+        Records that cannot be read are left out or get kind -1, and a row of trouble: (packet, byte in the buffer,
+        code, value), see `source.TROUBLE`. Also returns how many of those there were.
+        """
+
+    def _tids(self, buffer: np.ndarray, packets: np.ndarray, records: Records) -> tuple[np.ndarray, np.ndarray]:
+        tid = np.full(records.at.size, TASK_UNKNOWN, np.int64)
+        last = np.full(packets.size, TASK_UNKNOWN, np.int64)
+        _tasks(
+            buffer.view(np.uint8), records.packet, records.kind, records.at, packets["tid"].astype(np.int64),
+            self._own, self.plan.switch, self._next, tid, last,
+        )  # fmt: skip
+        return tid, last
+
+    def count(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, counts: np.ndarray, trouble: np.ndarray
+    ) -> int:
+        """Count as `batch.Walker` has it, and remember the last switch of each packet."""
+        records, found = self.find(buffer, starts, packets, trouble)
+        kinds = counts.shape[1]
+        kind = np.where(records.kind < 0, kinds - 1, records.kind)
+        counts += np.bincount(records.packet * kinds + kind, minlength=counts.size).reshape(counts.shape)
+        if self.plan.switch >= 0:
+            _, last = self._tids(buffer, packets, records)
+            for i in np.flatnonzero(last != TASK_UNKNOWN):
+                self.last[int(packets["file"][i]), int(packets["offset"][i])] = int(last[i])
+        return found
+
+    def walk(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, since: int, until: int, sink: Sink
+    ) -> None:
+        """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
+        records, _ = self.find(buffer, starts, packets, np.zeros((0, 4), np.int64))
+        time = np.empty(records.at.size, np.int64)
+        _times(
+            records.packet, records.ticks, packets["begin"], packets["ticks"], packets["num"], packets["den"], time
+        )  # fmt: skip
+        tid, _ = self._tids(buffer, packets, records)
+        cpu = packets["cpu"][records.packet]
+        numbers, first = np.unique(cpu, return_index=True)
+        last = np.r_[first[1:], cpu.size]
+        _order(
+            first.astype(np.int64), last.astype(np.int64), numbers.astype(np.int64), records.kind, time, tid,
+            records.at, records.stop, since, until, sink,
+        )  # fmt: skip

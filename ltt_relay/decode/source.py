@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A trace below its frames: packets, counts, names and losses of any format, on the way index, walk, gather."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ltt_relay.decode import batch, names
+from ltt_relay.decode.errors import Problem
+from ltt_relay.decode.packets import TASK_UNKNOWN, load, packet_array
+from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
+from ltt_relay.decode.records import RecordWalker
+from ltt_relay.decode.walk_length import LengthWalker
+from ltt_relay.formats.base import LengthFraming
+from ltt_relay.formats.loaded import Loaded
+
+__all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
+
+FOREVER: Final = 1 << 62
+#: What walkers find wrong, by code: the code of the problem, and what was expected.
+TROUBLE: Final = {
+    1: ("record_length", "a length of at least the header's that ends in the packet"),
+    2: ("short_record", "a length that holds the event's fields"),
+    3: ("unknown_event", "the id of an event of the format"),
+}
+#: Which walker finds the records of a framing.
+WALKERS: Final[dict[type, type[Any]]] = {LengthFraming: LengthWalker}
+
+_MAX_PROBLEMS_A_LOAD: Final = 4096
+_COUNT_WINDOW: Final = 4 << 20
+
+
+class Source:
+    """One trace through its format.
+
+    packets (dtype `packets.PACKETS`) are sorted by stream, CPU, then time; `wall_offset` is wall clock minus the
+    trace's clock in ns, `problems` what is wrong so far.
+    """
+
+    def __init__(self, path: Path, loaded: Loaded, plan: Plan | None = None) -> None:
+        """Take over what a format's reader found."""
+        self.path = path
+        self.format = loaded.format
+        self.plan = plan or compile_plan(loaded.format)
+        self.files = loaded.files
+        self.env = loaded.env
+        self.uuid = loaded.uuid
+        self.wall_offset = loaded.wall_offset
+        self.problems: list[Problem] = loaded.problems
+        self.walker: batch.Walker = WALKERS[type(loaded.format.framing)](self.plan)
+        self._loaded = loaded
+        self._lock = threading.RLock()
+        self._counts: np.ndarray | None = None
+        self._names: names.Names | None = None
+        self.set_packets(packet_array(loaded.packets))
+
+    def set_packets(self, packets: np.ndarray) -> np.ndarray:
+        """Take the index; returns the order in which its rows were sorted."""
+        order = np.lexsort((packets["sequence"], packets["begin"], packets["cpu"], packets["stream"]))
+        self.packets = packets[order]
+        self.order = order
+        return order
+
+    @property
+    def streams(self) -> list[int]:
+        """The numbers of the format's kinds of stream."""
+        return sorted({event.stream for event in self.format.events})
+
+    @property
+    def events(self) -> np.ndarray:
+        """The packets of events: stream 0, without those that carry state."""
+        found: np.ndarray = self.packets[self.packets["stream"] == 0]
+        return found
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """First and last time of the packets of events, ns of the trace's clock; None if there are none."""
+        found = self.events
+        return (int(found["begin"].min()), int(found["end"].max())) if found.size else None
+
+    # ------------------------------------------------------------------------------------------------- the counts
+
+    def counts(self) -> np.ndarray:
+        """Records of each kind in each packet, the last column those that are skipped; one walk, the first time."""
+        with self._lock:
+            if self._counts is None:
+                self._counts = self._count()
+            return self._counts
+
+    def _count(self) -> np.ndarray:
+        packets = self.packets
+        counts = np.zeros((packets.size, len(self.plan.events) + 1), np.int64)
+        filled = np.cumsum(packets["content"]) // _COUNT_WINDOW
+        buffer: np.ndarray | None = None
+        first = 0
+        while first < packets.size:
+            last = int(np.searchsorted(filled, filled[first], "right"))
+            rows = packets[first:last]
+            buffer, starts = load(self.files, rows, buffer)
+            trouble = np.zeros((_MAX_PROBLEMS_A_LOAD, 4), np.int64)
+            found = self.walker.count(buffer, starts, rows, counts[first:last], trouble)
+            self._note(rows, starts, counts[first:last], trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
+            first = last
+        if isinstance(self.walker, RecordWalker):
+            self._spread_tasks(self.walker)
+        return counts
+
+    def _spread_tasks(self, walker: RecordWalker) -> None:
+        """Tell each packet which task ran at its begin: the one that the CPU's last switch before it went to."""
+        running, cpu = TASK_UNKNOWN, -1
+        for row in self.packets:
+            if row["stream"] != 0:
+                continue
+            if row["cpu"] != cpu:
+                running, cpu = TASK_UNKNOWN, int(row["cpu"])
+            row["tid"] = running
+            running = walker.last.get((int(row["file"]), int(row["offset"])), running)
+
+    def _note(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, trouble: np.ndarray) -> None:
+        seen: set[tuple[int, int, int]] = set()
+        for packet, at, code, value in trouble.tolist():
+            if code == 3 and (packet, code, value) in seen:
+                continue
+            seen.add((packet, code, value))
+            row = rows[packet]
+            name, expected = TROUBLE[code]
+            offset = int(row["offset"]) + at - int(starts[packet])
+            self.problems.append(self._problem(row, offset, name, expected, str(value)))
+        told = rows["records"]
+        for packet in np.flatnonzero((told >= 0) & (told != counts.sum(axis=1))):
+            row = rows[packet]
+            found = str(int(counts[packet].sum()))
+            self.problems.append(self._problem(row, int(row["offset"]), "record_count", str(int(told[packet])), found))
+
+    def _problem(self, row: np.ndarray, offset: int, code: str, expected: str, found: str) -> Problem:
+        name = self.files[int(row["file"])].name
+        return Problem(name, int(row["cpu"]), int(row["sequence"]), offset, code, expected, found)
+
+    # --------------------------------------------------------------------------------------------------- decoding
+
+    def select(self, kinds: Sequence[int], since: int, until: int, cpus: Iterable[int] | None) -> np.ndarray:
+        """Return the rows of packets that can hold such records: by stream, time, CPU and the bitmap of ids."""
+        packets = self.packets
+        chosen = (packets["begin"] < until) & (packets["end"] >= since)
+        chosen &= np.isin(packets["stream"], sorted({self.plan.events[k].event.stream for k in kinds}))
+        mask = np.uint64(0)
+        for k in kinds:
+            mask |= np.uint64(1) << np.uint64(self.plan.events[k].event.id % 64)
+        chosen &= (packets["ids"] & mask) != 0
+        if cpus is not None:
+            chosen &= np.isin(packets["cpu"], np.array(sorted(set(cpus)), np.int64))
+        return np.flatnonzero(chosen)
+
+    def outputs(
+        self, selection: batch.Selection, since: int, until: int, cpus: Iterable[int] | None, tables: names.Names
+    ) -> dict[int, batch.Output]:
+        """Decode what is selected from `since` up to `until`, ns of the trace's clock."""
+        counts = self.counts()
+        outputs: dict[int, batch.Output] = {}
+        for stream in self.streams:
+            kinds = tuple(k for k in selection.kinds if self.plan.events[k].event.stream == stream)
+            if not kinds:
+                continue
+            part = batch.Selection(
+                kinds, {k: selection.base[k] for k in kinds}, {k: selection.columns[k] for k in kinds}
+            )
+            rows = self.select(kinds, since, until, cpus)
+            outputs |= batch.run(
+                self.plan, self.walker, part, tables, self.files, self.packets[rows], counts[rows, :-1], since, until
+            )
+        return outputs
+
+    def windows(self, records: int, since: int, until: int) -> Iterator[tuple[int, int]]:
+        """Cut a range of time into windows that begin with a packet and have about so many records."""
+        found = self.events
+        held_by = found["records"].copy()
+        if (held_by < 0).any():
+            held_by = self.counts()[self.packets["stream"] == 0].sum(axis=1)
+        edge, held = since, 0
+        for i in np.argsort(found["begin"], kind="stable"):
+            begin, more = int(found["begin"][i]), int(held_by[i])
+            if held + more > records and held and edge < begin < until:
+                yield edge, begin
+                edge, held = begin, 0
+            held += more
+        yield edge, until
+
+    # ------------------------------------------------------------------------------------- what formats differ in
+
+    def name_tables(self) -> names.Names:
+        """Return the names of tasks and irqs by time."""
+        with self._lock:
+            if self._names is None:
+                self._names = self.read_names()
+            return self._names
+
+    def read_names(self) -> names.Names:
+        """Make the tables out of what the format's reader found."""
+        tables = []
+        for table in NAME_TABLES:
+            found = [name for name in self._loaded.names if name.table == table]
+            tables.append(
+                names.build_table(
+                    np.array([name.key for name in found], np.int64),
+                    np.array([name.time or 0 for name in found], np.int64),
+                    np.array([name.name for name in found], object),
+                    np.array([name.time is None for name in found], np.bool_),
+                )
+            )
+        return names.Names(tuple(tables))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why records can be lost, in the format's words."""
+        found = dict.fromkeys(reason for packet in self._loaded.packets for reason in packet.lost)
+        return tuple(found)
+
+    def lost_counters(self, reason: str) -> np.ndarray:
+        """Return the records lost for `reason` before each packet's end, since its stream's begin."""
+        values = [packet.lost.get(reason, 0) for packet in self._loaded.packets]
+        counters: np.ndarray = np.array(values, np.int64)[self.order]
+        return counters
+
+    def details(self) -> dict[str, Any]:
+        """Return what else `Trace.info` shows."""
+        return dict(self._loaded.details)
