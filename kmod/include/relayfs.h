@@ -172,12 +172,15 @@ static __always_inline void relayfs_commit(struct relayfs_slot *slot)
 
 void *relayfs_reserve_global(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id, u32 size);
 void relayfs_commit_global(struct relayfs_slot *slot);
+void relayfs_count_lost_global(struct relayfs_channel *chan, enum ltt3_lost reason, u64 n);
 bool relayfs_write(struct relayfs_channel *chan, u16 id, const void *payload, u32 size);
 
 /* ---------------------------------------------------------------------------------------------------- channels --- */
 
 #define RELAYFS_FLIGHT	1	/* overwrite the oldest packets; files hand out snapshots */
 #define RELAYFS_GLOBAL	2	/* one stream, written under a lock */
+#define RELAYFS_PATIENT	4	/* who finds it full keeps the record and comes again: it is not counted as lost */
+#define RELAYFS_STATIC	8	/* there from its module's init to its exit; only open files keep the module loaded */
 
 #define RELAYFS_ERROR_LEN 160
 
@@ -194,7 +197,7 @@ struct relayfs_channel_ops {
 /**
  * struct relayfs_channel_attr - how to make a channel
  * @owner: the client's module
- * @flags: RELAYFS_FLIGHT, RELAYFS_GLOBAL
+ * @flags: RELAYFS_FLIGHT, RELAYFS_GLOBAL, RELAYFS_PATIENT, RELAYFS_STATIC
  * @stream_id: into the packet headers
  * @uuid: into the packet headers
  * @subbuf_size: bytes, a multiple of the page size
@@ -246,6 +249,7 @@ void relayfs_channel_freeze(struct relayfs_channel *chan);
 int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs);
 size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan);
 enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan);
+const char *relayfs_state_name(enum relayfs_state state);
 const char *relayfs_channel_error(struct relayfs_channel *chan);
 bool relayfs_channel_stats(struct relayfs_channel *chan, int cpu, struct relayfs_stream_stats *stats);
 void relayfs_channel_show_stats(struct relayfs_channel *chan, struct seq_file *m);
@@ -306,6 +310,7 @@ struct relayfs_client {
 	struct relayfs_dir *dir;	/* relayfs' own */
 };
 
+void relayfs_show_metadata(struct seq_file *m, const char *session, const uuid_t *uuid, s64 wall_offset);
 int relayfs_register_client(struct relayfs_client *client);
 void relayfs_unregister_client(struct relayfs_client *client);
 int relayfs_create_attributes(struct relayfs_dir *dir, const struct relayfs_attribute *attrs, size_t n,
@@ -314,5 +319,51 @@ int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode,
 			struct relayfs_object *obj, const void *data);
 const void *relayfs_file_data(const struct inode *inode);
 int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan, const char *name);
+
+/* -------------------------------------------------------------------------------------------------------- logs --- */
+
+/**
+ * struct relayfs_log_ops - what a client does as its log starts and stops; one request at a time
+ * @start: the channel runs; returns 0 or a negative errno
+ * @stop: the channel still runs; when it returns nothing more may be written
+ */
+struct relayfs_log_ops {
+	int (*start)(void);
+	void (*stop)(void);
+};
+
+/**
+ * struct relayfs_log_attr - a client with one channel, in a directory that is there while its module is loaded
+ * @name: of the directory
+ * @owner: the client's module
+ * @flags: of the channel: RELAYFS_GLOBAL, RELAYFS_PATIENT
+ * @subbuf_size: of the channel
+ * @n_subbufs: of the channel
+ * @n_subbufs_max: of the channel
+ * @files: what is in the directory besides control, stats, error, metadata, the sizes and events_*
+ * @n_files: how many
+ * @ops: may be NULL
+ * @channel_ops: may be NULL; called with NULL
+ */
+struct relayfs_log_attr {
+	const char *name;
+	struct module *owner;
+	unsigned int flags;
+	size_t subbuf_size;
+	size_t n_subbufs;
+	size_t n_subbufs_max;
+	const struct relayfs_attribute *files;
+	size_t n_files;
+	const struct relayfs_log_ops *ops;
+	const struct relayfs_channel_ops *channel_ops;
+};
+
+struct relayfs_log;
+
+struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr);
+void relayfs_log_close(struct relayfs_log *log);
+int relayfs_log_start(struct relayfs_log *log);
+struct relayfs_channel *relayfs_log_channel(struct relayfs_log *log);
+__printf(3, 4) int relayfs_log_refuse(struct relayfs_log *log, int err, const char *why, ...);
 
 #endif

@@ -150,7 +150,4 @@ void ltt_free_filter(struct ltt_filter *filter);
 bool ltt_filter_pass(struct ltt_filter __rcu **at, const struct task_struct *other);
 void ltt_filter_fork(struct ltt_filter __rcu **at, const struct task_struct *parent, const struct task_struct *child);
 
-/* metadata.c */
-int ltt_show_metadata(struct relayfs_object *obj, struct seq_file *m);
-
 #endif

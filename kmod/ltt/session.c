@@ -122,12 +122,7 @@ static int control_store(struct relayfs_object *obj, char *text, size_t len)
 
 static int control_show(struct relayfs_object *obj, struct seq_file *m)
 {
-	static const char * const names[] = {
-		[RELAYFS_IDLE] = "idle", [RELAYFS_RUNNING] = "running", [RELAYFS_STOPPED] = "stopped",
-		[RELAYFS_DEAD] = "gone",
-	};
-
-	seq_printf(m, "%s\n", names[relayfs_channel_state(session_of(obj)->chan)]);
+	seq_printf(m, "%s\n", relayfs_state_name(relayfs_channel_state(session_of(obj)->chan)));
 	return 0;
 }
 
@@ -333,6 +328,14 @@ static int marker_store(struct relayfs_object *obj, char *text, size_t len)
 	return 0;
 }
 
+static int metadata_show(struct relayfs_object *obj, struct seq_file *m)
+{
+	struct ltt_session *s = session_of(obj);
+
+	relayfs_show_metadata(m, s->name, &s->uuid, s->wall_offset);
+	return 0;
+}
+
 static const struct relayfs_attribute attributes[] = {
 	{ .name = "control", .mode = 0600, .show = control_show, .store = control_store },
 	{ .name = "events", .mode = 0600, .show = events_show, .store = events_store },
@@ -344,7 +347,7 @@ static const struct relayfs_attribute attributes[] = {
 	{ .name = "stats", .mode = 0400, .show = stats_show },
 	{ .name = "error", .mode = 0400, .show = error_show },
 	{ .name = "marker", .mode = 0200, .store = marker_store, .max = MAX_MARKER },
-	{ .name = "metadata", .mode = 0400, .show = ltt_show_metadata },
+	{ .name = "metadata", .mode = 0400, .show = metadata_show },
 };
 
 /* ------------------------------------------------------------------------------------------------- life of a session */

@@ -455,7 +455,12 @@ static unsigned int fill_level(struct relayfs_channel *chan)
 	return level;
 }
 
-/* Doubles the ring at half full, halves it after QUIET_SECONDS at less than an eighth. */
+/*
+ * Makes the ring larger at half full, and half as large after QUIET_SECONDS at less than an eighth.
+ *
+ * It grows at once to the largest size there is memory for: until the old ring has been read it cannot grow again, and
+ * a reader that is behind will not have read it in time.
+ */
 static void resize_to_need(struct work_struct *work)
 {
 	struct relayfs_channel *chan = container_of(to_delayed_work(work), struct relayfs_channel, resize);
@@ -467,8 +472,12 @@ static void resize_to_need(struct work_struct *work)
 	if (chan->state == RELAYFS_RUNNING && !drain_pending(chan)) {
 		unsigned int level = fill_level(chan);
 
-		if (level >= 50 && n < chan->attr.n_subbufs_max)
-			resize(chan, min(2 * n, chan->attr.n_subbufs_max));
+		if (level >= 50) {
+			size_t more = chan->attr.n_subbufs_max;
+
+			while (more > n && resize(chan, more))
+				more = more / 2 > n ? more / 2 : 0;
+		}
 		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
 		if (chan->quiet >= QUIET_SECONDS && n / 2 >= chan->n_subbufs_min) {
 			resize(chan, n / 2);
@@ -621,7 +630,7 @@ struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *
 	chan->template.minor = LTT3_MINOR;
 	chan->template.header_size = LTT3_HEADER_SIZE;
 	memcpy(chan->template.uuid, &attr->uuid, sizeof(chan->template.uuid));
-	if (!relayfs_object_init(&chan->obj, attr->owner, free_channel)) {
+	if (!relayfs_object_init(&chan->obj, attr->flags & RELAYFS_STATIC ? NULL : attr->owner, free_channel)) {
 		kvfree(chan);
 		return ERR_PTR(-ENODEV);
 	}
@@ -663,19 +672,19 @@ EXPORT_SYMBOL_GPL(relayfs_channel_open);
 int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
 			      size_t n_subbufs_max)
 {
-	unsigned int global = chan->attr.flags & RELAYFS_GLOBAL;
+	unsigned int fixed = chan->attr.flags & ~RELAYFS_FLIGHT;
 	int err;
 
 	mutex_lock(&chan->lock);
 	err = check_sizes(chan, subbuf_size, n_subbufs, n_subbufs_max);
 	if (err)
 		goto unlock;
-	if (chan->ring && ((flags | global) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||
+	if (chan->ring && ((flags | fixed) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||
 			   n_subbufs != chan->attr.n_subbufs)) {
 		err = refuse(chan, -EBUSY, "it has been started: mode and subbuf_size are fixed");
 		goto unlock;
 	}
-	chan->attr.flags = flags | global;
+	chan->attr.flags = flags | fixed;
 	chan->attr.subbuf_size = subbuf_size;
 	chan->attr.n_subbufs = n_subbufs;
 	if (!chan->ring)
@@ -754,6 +763,18 @@ enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan)
 	return READ_ONCE(chan->state);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_state);
+
+/** relayfs_state_name() - as the files called control say it */
+const char *relayfs_state_name(enum relayfs_state state)
+{
+	static const char * const names[] = {
+		[RELAYFS_IDLE] = "idle", [RELAYFS_RUNNING] = "running", [RELAYFS_STOPPED] = "stopped",
+		[RELAYFS_DEAD] = "gone",
+	};
+
+	return names[state];
+}
+EXPORT_SYMBOL_GPL(relayfs_state_name);
 
 /** relayfs_channel_n_subbufs() - the number of sub-buffers now, which changes where n_subbufs_max is set */
 size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan)

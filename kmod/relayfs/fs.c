@@ -14,6 +14,7 @@
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -24,16 +25,12 @@
 
 #define RELAYFS_MAGIC 0x0D6B7ED3	/* LTT's magic, and the format's version */
 
-struct relayfs_dir {
-	struct dentry *dentry;
-	struct relayfs_client *client;	/* whose directory it is; NULL for the root and for what users made */
-	struct list_head children;	/* struct node; under the inode's lock */
-};
-
 /* What an inode stands for: inode->i_private, freed with the inode. */
 struct node {
 	struct list_head link;
 	struct dentry *dentry;
+	struct module *owner;		/* whose code serves it */
+	bool gone;			/* unlinked: that code may be gone as well */
 	struct relayfs_object *obj;
 	const struct relayfs_attribute *attr;
 	const void *data;
@@ -45,6 +42,7 @@ struct mount_options {
 	kuid_t uid;
 	kgid_t gid;
 	umode_t mode;
+	umode_t log_mode;
 	unsigned int given;
 };
 
@@ -68,20 +66,52 @@ static int attribute_show(struct seq_file *m, void *unused)
 	return node->attr->show(node->obj, m);
 }
 
+/**
+ * relayfs_pin_owner() - keep the module that serves a file loaded while it is open
+ * @inode: the file's
+ *
+ * A descriptor of the path alone (O_PATH) may outlive the module, and be opened after it.
+ *
+ * Return: false if the file or the module is going.
+ */
+bool relayfs_pin_owner(const struct inode *inode)
+{
+	const struct node *node = inode->i_private;
+	bool pinned;
+
+	rcu_read_lock();	/* a module is freed a grace period after its files are gone */
+	pinned = !READ_ONCE(node->gone) && try_module_get(node->owner);
+	rcu_read_unlock();
+	return pinned;
+}
+
+void relayfs_unpin_owner(const struct inode *inode)
+{
+	module_put(((const struct node *)inode->i_private)->owner);
+}
+
 static int attribute_open(struct inode *inode, struct file *file)
 {
 	struct node *node = inode->i_private;
+	int err = 0;
 
+	if (!relayfs_pin_owner(inode))
+		return -ENODEV;
 	if ((file->f_mode & FMODE_READ) && node->attr->show)
-		return single_open(file, attribute_show, node);
-	if (file->f_mode & FMODE_READ)
-		return -EACCES;
-	return 0;
+		err = single_open(file, attribute_show, node);
+	else if (file->f_mode & FMODE_READ)
+		err = -EACCES;
+	if (err)
+		relayfs_unpin_owner(inode);
+	return err;
 }
 
 static int attribute_release(struct inode *inode, struct file *file)
 {
-	return file->private_data ? single_release(inode, file) : 0;
+	int err = file->private_data ? single_release(inode, file) : 0;
+
+	relayfs_unpin_owner(inode);
+	return err;
 }
 
 static ssize_t attribute_write(struct file *file, const char __user *from, size_t count, loff_t *pos)
@@ -118,10 +148,13 @@ static void apply_options(struct inode *inode)
 {
 	const struct node *node = inode->i_private;
 	umode_t mode = node ? node->mode : 0700;
+	umode_t mask = options.mode | 0700;
 
-	/* The owner's bits for group and others too, as far as mode= lets them. */
+	if (mode == 0200)
+		mask |= options.log_mode;
+	/* The owner's bits for group and others too, as far as mode= and log_mode= let them. */
 	mode |= (mode >> 3 & 070) | (mode >> 6 & 007);
-	inode->i_mode = (inode->i_mode & S_IFMT) | (mode & (options.mode | 0700));
+	inode->i_mode = (inode->i_mode & S_IFMT) | (mode & mask);
 	inode->i_uid = options.uid;
 	inode->i_gid = options.gid;
 }
@@ -180,6 +213,7 @@ static struct relayfs_dir *make_dir(struct relayfs_dir *parent, struct dentry *d
 	}
 	dir->dentry = dentry;
 	dir->client = client;
+	dir->owner = client ? client->owner : parent->owner;
 	INIT_LIST_HEAD(&dir->children);
 	if (obj)
 		relayfs_object_get(obj);
@@ -211,6 +245,7 @@ static void empty_dir(struct relayfs_dir *dir)
 		struct dentry *dentry = node->dentry;
 
 		list_del(&node->link);
+		WRITE_ONCE(node->gone, true);
 		d_drop(dentry);
 		simple_unlink(d_inode(dir->dentry), dentry);
 	}
@@ -304,6 +339,7 @@ int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode,
 	if (obj)
 		relayfs_object_get(obj);
 	node->obj = obj;
+	node->owner = dir->owner;
 	node->data = data;
 	node->dentry = dentry;
 	inode->i_fop = fops;
@@ -388,6 +424,8 @@ static int show_options(struct seq_file *m, struct dentry *dentry)
 		seq_printf(m, ",gid=%u", from_kgid_munged(&init_user_ns, options.gid));
 	if (options.mode != 0700)
 		seq_printf(m, ",mode=%o", options.mode);
+	if (options.log_mode)
+		seq_printf(m, ",log_mode=%o", options.log_mode);
 	return 0;
 }
 
@@ -421,12 +459,13 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	return 0;
 }
 
-enum { OPTION_UID = 1, OPTION_GID = 2, OPTION_MODE = 4 };
+enum { OPTION_UID = 1, OPTION_GID = 2, OPTION_MODE = 4, OPTION_LOG_MODE = 8 };
 
 static const struct fs_parameter_spec parameters[] = {
 	fsparam_u32("uid", OPTION_UID),
 	fsparam_u32("gid", OPTION_GID),
 	fsparam_u32oct("mode", OPTION_MODE),
+	fsparam_u32oct("log_mode", OPTION_LOG_MODE),
 	{}
 };
 
@@ -453,6 +492,11 @@ static int parse_param(struct fs_context *fc, struct fs_parameter *param)
 		if (result.uint_32 & ~0777)
 			return invalf(fc, "relayfs: mode=%o is not between 0 and 777", result.uint_32);
 		asked->mode = result.uint_32;
+		break;
+	case OPTION_LOG_MODE:
+		if (result.uint_32 & ~0222)
+			return invalf(fc, "relayfs: log_mode=%o is not made of 0200, 0020 and 0002", result.uint_32);
+		asked->log_mode = result.uint_32;
 		break;
 	}
 	asked->given |= option;
@@ -486,6 +530,8 @@ static void set_options(const struct mount_options *asked)
 		options.gid = asked->gid;
 	if (asked->given & OPTION_MODE)
 		options.mode = asked->mode;
+	if (asked->given & OPTION_LOG_MODE)
+		options.log_mode = asked->log_mode;
 	apply_to_tree(&root);
 	list_for_each_entry(client, &root.children, link) {
 		struct inode *inode = d_inode(client->dentry);

@@ -109,6 +109,14 @@ struct relayfs_channel {
 	struct relayfs_stream *streams[];
 };
 
+/* A directory: whose it is (NULL for the root and for what users made), whose code serves it, and what is in it. */
+struct relayfs_dir {
+	struct dentry *dentry;
+	struct relayfs_client *client;
+	struct module *owner;
+	struct list_head children;	/* under the inode's lock */
+};
+
 extern struct workqueue_struct *relayfs_wq;
 
 /* ring.c */
@@ -138,6 +146,8 @@ void relayfs_end_drain(struct relayfs_stream *s);
 u64 relayfs_cut_drain(struct relayfs_stream *s);
 
 /* fs.c */
+bool relayfs_pin_owner(const struct inode *inode);
+void relayfs_unpin_owner(const struct inode *inode);
 int relayfs_fs_init(void);
 void relayfs_fs_exit(void);
 

@@ -224,8 +224,12 @@ static int stream_open_file(struct inode *inode, struct file *file)
 {
 	struct relayfs_stream *s = (struct relayfs_stream *)relayfs_file_data(inode);
 
-	if (atomic_cmpxchg(&s->open, 0, 1))
+	if (!relayfs_pin_owner(inode))
+		return -ENODEV;
+	if (atomic_cmpxchg(&s->open, 0, 1)) {
+		relayfs_unpin_owner(inode);
 		return -EBUSY;
+	}
 	mutex_lock(&s->lock);
 	s->offset = 0;	/* a packet that the last reader left half-read comes again, whole */
 	mutex_unlock(&s->lock);
@@ -239,6 +243,7 @@ static int stream_release(struct inode *inode, struct file *file)
 
 	cancel_delayed_work_sync(&s->flush);
 	atomic_set(&s->open, 0);
+	relayfs_unpin_owner(inode);
 	return 0;
 }
 

@@ -178,7 +178,10 @@ char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len)
 		/* Cheap while it lasts: two loads and a compare, then relay's own slow path. */
 		if (w->buf->subbufs_produced - READ_ONCE(w->buf->subbufs_consumed) >= ring->n_subbufs ||
 		    !relay_switch_subbuf(w->buf, LTT3_HEADER_SIZE)) {
-			relayfs_lose(w, LTT3_LOST_FULL);
+			if (w->stream->chan->attr.flags & RELAYFS_PATIENT)
+				w->produced--;		/* it will be asked for again */
+			else
+				relayfs_lose(w, LTT3_LOST_FULL);
 			return NULL;
 		}
 	}
@@ -234,6 +237,24 @@ void relayfs_commit_global(struct relayfs_slot *slot)
 	local_irq_restore(slot->flags);
 }
 EXPORT_SYMBOL_GPL(relayfs_commit_global);
+
+/**
+ * relayfs_count_lost_global() - count records that were lost before they could be asked for
+ * @chan: a channel with RELAYFS_GLOBAL
+ * @reason: why
+ * @n: how many
+ */
+void relayfs_count_lost_global(struct relayfs_channel *chan, enum ltt3_lost reason, u64 n)
+{
+	struct relayfs_writer *w = chan->head.global;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&w->lock, flags);
+	w->produced += n;
+	WRITE_ONCE(w->lost[reason], w->lost[reason] + n);
+	raw_spin_unlock_irqrestore(&w->lock, flags);
+}
+EXPORT_SYMBOL_GPL(relayfs_count_lost_global);
 
 /**
  * relayfs_write() - write a record whose payload is ready

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* metadata: the CTF 1.8 description of what the session writes, so that a captured directory is a trace as it is. */
+/* metadata: the CTF 1.8 description of what a client writes, so that a captured directory is a trace as it is. */
+#include <linux/export.h>
 #include <linux/math64.h>
 #include <linux/time64.h>
 #include <linux/utsname.h>
 
-#include "internal.h"
+#include "relayfs.h"
 
 /* A text value of the environment, escaped. */
 static void show_text(struct seq_file *m, const char *key, const char *value)
@@ -14,19 +15,25 @@ static void show_text(struct seq_file *m, const char *key, const char *value)
 	seq_puts(m, "\";\n");
 }
 
-int ltt_show_metadata(struct relayfs_object *obj, struct seq_file *m)
+/**
+ * relayfs_show_metadata() - print the metadata of a trace with the static events of LTT 3.0
+ * @m: where to
+ * @session: the trace's name
+ * @uuid: as in its packets
+ * @wall_offset: wall clock minus monotonic clock in ns
+ */
+void relayfs_show_metadata(struct seq_file *m, const char *session, const uuid_t *uuid, s64 wall_offset)
 {
-	struct ltt_session *s = container_of(obj, struct ltt_session, obj);
 	u32 ns;
-	u64 seconds = div_u64_rem(s->wall_offset, NSEC_PER_SEC, &ns);
+	u64 seconds = div_u64_rem(wall_offset, NSEC_PER_SEC, &ns);
 
 	seq_puts(m, LTT3_TSDL_HEAD);
-	seq_printf(m, "%pUb", &s->uuid);
+	seq_printf(m, "%pUb", uuid);
 	seq_puts(m, LTT3_TSDL_TRACE);
 	seq_puts(m, "env {\n");
 	show_text(m, "domain", "kernel");
 	show_text(m, "tracer_name", "ltt-relay");
-	show_text(m, "session", s->name);
+	show_text(m, "session", session);
 	show_text(m, "hostname", init_uts_ns.name.nodename);
 	show_text(m, "sysname", init_uts_ns.name.sysname);
 	show_text(m, "release", init_uts_ns.name.release);
@@ -37,5 +44,5 @@ int ltt_show_metadata(struct relayfs_object *obj, struct seq_file *m)
 	seq_puts(m, LTT3_TSDL_OFFSET);
 	seq_printf(m, "%u", ns);
 	seq_puts(m, LTT3_TSDL_BODY);
-	return 0;
 }
+EXPORT_SYMBOL_GPL(relayfs_show_metadata);
