@@ -1,47 +1,48 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a session's files to a trace directory: a reader for each CPU, whole packets, nothing decoded."""
+"""From a session's files to a sink: a reader for each CPU, whole packets, nothing decoded.
+
+There is a file for every CPU that may ever come online, and a reader waits at each: CPUs may come and go.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ltt_relay.capture.session import CaptureError, Session
+from ltt_relay.errors import UserError
 
-__all__ = ("Recorder", "prepare_directory")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from ltt_relay.capture.session import Session
+    from ltt_relay.capture.sink import Sink
+
+__all__ = ("Recorder",)
+
+#: Bytes asked for in one read. The kernel hands out as many packets as there are and fit.
 _CHUNK: Final = 1 << 20
 
 
-def prepare_directory(path: Path) -> None:
-    """Make an empty directory for a trace.
+class Recorder:
+    """Copies a session's streams into a sink until their end, which comes after a stop or a snapshot.
 
-    Raises:
-        CaptureError: there is something in it.
+    Attributes:
+        failures: what went wrong, in words; complete after `finish`.
 
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise CaptureError(f"{path} is not empty: choose another directory with -o, or remove it")
-    except (FileExistsError, NotADirectoryError):
-        raise CaptureError(f"{path} is not a directory") from None
-    except OSError as error:
-        raise CaptureError(f"{path}: {error.strerror}") from error
 
-
-class Recorder:
-    """Copies a session's streams to files until their end."""
-
-    def __init__(self, session: Session, output: Path) -> None:
-        """Prepare; `output` is an empty directory."""
+    def __init__(self, session: Session, sink: Sink, on_failure: Callable[[], None] = lambda: None) -> None:
+        """Prepare; `on_failure` is called from a reader's thread at its first failure."""
         self._session = session
-        self._output = output
+        self._sink = sink
+        self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
-        self._failures: list[str] = []
-        self.bytes = 0
+        self._state = -1
+        self._metadata = b""
+        self.failures: list[str] = []
 
     def start(self) -> None:
         """Begin to read; may be called before the session starts."""
@@ -50,43 +51,55 @@ class Recorder:
             thread.start()
             self._threads.append(thread)
 
+    def _fail(self, text: str) -> None:
+        if text not in self.failures:
+            self.failures.append(text)
+        self._on_failure()
+
     def _copy(self, source: Path) -> None:
-        target = self._output / source.name
         try:
             reader = os.open(source, os.O_RDONLY)
         except OSError as error:
-            self._failures.append(f"{source}: {error.strerror}")
+            busy = " (another reader has it open)" if error.errno == errno.EBUSY else ""
+            self._fail(f"{source}: {error.strerror}{busy}")
             return
-        writer = -1
         try:
             buffer = memoryview(bytearray(_CHUNK))
             while n := os.readv(reader, [buffer]):
-                if writer < 0:
-                    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-                done = 0
-                while done < n:
-                    done += os.write(writer, buffer[done:n])
-                self.bytes += n
+                self._sink.append(source.name, buffer[:n])
         except OSError as error:
-            # What was written stays: whole packets, but for the last, which the decoder takes as cut.
-            self._failures.append(f"{target}: {error.strerror}")
+            self._fail(f"{source}: {error.strerror}")
+        except UserError as error:
+            self._fail(str(error))
         finally:
             os.close(reader)
-            if writer >= 0:
-                os.close(writer)
+
+    def follow_names(self) -> None:
+        """Copy what names things, as far as it has come: a recorder that is killed leaves a trace that can be read.
+
+        For a session in stream mode, whose state_0 only grows.
+        """
+        try:
+            metadata = (self._session.path / "metadata").read_bytes()
+            # It grows when events are declared.
+            if metadata != self._metadata:
+                self._sink.replace("metadata", metadata)
+                self._metadata = metadata
+            if self._state < 0:
+                self._state = os.open(self._session.path / "state_0", os.O_RDONLY)
+            while data := os.read(self._state, _CHUNK):
+                self._sink.append("state_0", memoryview(data))
+        except OSError as error:
+            self._fail(f"{self._session.path}: {error.strerror}")
+        except UserError as error:
+            self._fail(str(error))
 
     def finish(self) -> list[str]:
         """Wait for the end of all streams and copy what names them; returns what went wrong."""
         for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.5)
-        for name in ("metadata", "state_0"):
-            try:
-                data = (self._session.path / name).read_bytes()
-                (self._output / name).write_bytes(data)
-            except OSError as error:
-                self._failures.append(f"{self._output / name}: {error.strerror}")
-        self.bytes += sum(
-            (self._output / n).stat().st_size for n in ("metadata", "state_0") if (self._output / n).exists()
-        )
-        return self._failures
+            thread.join()
+        self.follow_names()
+        if self._state >= 0:
+            os.close(self._state)
+            self._state = -1
+        return self.failures

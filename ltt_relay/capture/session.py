@@ -11,7 +11,10 @@ from typing import Final
 
 from ltt_relay.errors import UserError
 
-__all__ = ("MOUNT_POINT", "CaptureError", "Session", "available_events", "require_tracer", "sessions")
+__all__ = (
+    *("MOUNT_POINT", "CaptureError", "EventName", "Session"),
+    *("available_events", "require_tracer", "select_words", "sessions"),
+)
 
 MOUNT_POINT: Final = Path("/sys/kernel/relay")
 
@@ -65,6 +68,47 @@ def available_events() -> list[EventName]:
         group, _, name = full.partition(":")
         found.append(EventName(group, name, ltt_class, state == "available"))
     return found
+
+
+def select_words(globs: tuple[str, ...]) -> list[str]:
+    """Return the words for a session's file `events`: those given, class:NAME replaced by the events of that LTT class.
+
+    Raises:
+        CaptureError: no event has such a name or class; near names are listed.
+
+    """
+    events = available_events()
+    words = []
+    for glob in globs:
+        sign, body = (glob[0], glob[1:]) if glob[:1] in {"+", "-"} else ("+", glob)
+        ltt_class = body.removeprefix("class:")
+        if ltt_class != body:
+            found = [f"{sign}{event.group}:{event.name}" for event in events if event.ltt_class == ltt_class]
+            if not found:
+                known = ", ".join(sorted({event.ltt_class for event in events}))
+                raise CaptureError(f"{glob}: there is no class {ltt_class}; known are {known}")
+            words += found
+        elif body == "all":
+            words.append(f"{sign}*")
+        else:
+            _check_glob(body, events)
+            words.append(sign + body)
+    return words
+
+
+def _check_glob(glob: str, events: list[EventName]) -> None:
+    from difflib import get_close_matches
+    from fnmatch import fnmatchcase
+
+    if glob.startswith("kprobe:") or not glob:
+        return
+    names = {name for event in events for name in (event.name, event.group, f"{event.group}:{event.name}")}
+    if any(fnmatchcase(name, glob) for name in names):
+        return
+    near = get_close_matches(glob, sorted(names), n=3)
+    raise CaptureError(
+        f"no event is called {glob}; " + (f"near: {', '.join(near)}; " if near else "") + "ltt-relay list has them all"
+    )
 
 
 class Session:
@@ -138,6 +182,18 @@ class Session:
         """Return the sums of `stats` over all CPUs."""
         rows = self.stats()
         return {name: sum(row[name] for row in rows) for name in rows[0] if name != "cpu"} if rows else {}
+
+    def fill_levels(self, stats: list[dict[str, int]]) -> list[float | None]:
+        """Return how full the buffers are, in percent, for each row of `stats`; None if nothing can be said.
+
+        An estimate from the mean size of the records read so far: the kernel counts what is pending in records.
+        """
+        if self.read("mode") == "flight":
+            return [None] * len(stats)
+        room = int(self.read("subbuf_size")) * int(self.read("n_subbufs"))
+        read, size = sum(row["read"] for row in stats), sum(row["bytes"] for row in stats)
+        mean = size / read if read else 0.0
+        return [min(100.0, 100 * row["pending"] * mean / room) if mean else None for row in stats]
 
     def streams(self) -> list[Path]:
         """Return its packet files."""

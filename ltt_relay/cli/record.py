@@ -3,20 +3,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltt_relay.cli import COMMANDS
 
+if TYPE_CHECKING:
+    from ltt_relay.capture.run import Outcome, Request
+
 __all__ = ("command",)
 
-_DEFAULT_EVENTS = ("sched", "irq", "sys", "exceptions", "task", "user")
+DEFAULT_EVENTS = ("sched", "irq", "sys", "exceptions", "task", "user")
+#: Reason that records were lost -> what may help; {n} is the number of sub-buffers.
+_REMEDIES = {
+    "full": "the buffers were full: try --n-subbufs {n4}, --n-subbufs-max {n16}, or fewer events with -e",
+    "nmi": "they happened in a non-maskable interrupt: nothing to change",
+    "nested": "they happened while a record was being written on the same CPU: nothing to change",
+    "too_big": "they were longer than a sub-buffer: try a larger --subbuf-size",
+    "no_buffer": "the CPU came online while buffers were made: nothing to change",
+    "fault": "user memory could not be read: nothing to change",
+    "reset": "the session was reset while it ran",
+}
 
 
 @click.command(
@@ -25,176 +36,165 @@ _DEFAULT_EVENTS = ("sched", "irq", "sys", "exceptions", "task", "user")
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("trace"), show_default=True, metavar="DIR"
+    *("-o", "--output"),
+    type=click.Path(path_type=Path),
+    default=Path("trace"),
+    show_default=True,
+    metavar="DIR",
+    help="Empty or new directory for the trace.",
 )
 @click.option(
-    "-e",
-    "--event",
-    "events",
+    *("-e", "--event", "events"),
     multiple=True,
     metavar="GLOB",
-    help="Event, group or glob over group:name; -GLOB leaves out. Repeatable. [default: all]",
+    help="Event, group or glob over group:name; class:NAME for an LTT class; all; -GLOB leaves out. Repeatable. "
+    f"[default: {' '.join(DEFAULT_EVENTS)}]",
 )
 @click.option(
     "--mode",
     type=click.Choice(["stream", "flight"]),
     default="stream",
     show_default=True,
-    help="flight: keep only the newest, save them at the end.",
+    help="flight: a flight recorder, which keeps only the newest in memory.",
 )
 @click.option(
-    "-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after this."
+    "--save",
+    type=click.Choice(["always", "failure", "never"]),
+    help="With --mode flight, whether what it holds at the end is saved: failure: if CMD failed. [default: always]",
+)
+@click.option(
+    "-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after this."
 )
 @click.option("-p", "--pid", "pids", multiple=True, type=int, metavar="PID", help="Only this process. Repeatable.")
 @click.option(
-    "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Also tid=, comm=, uid=, cgroup=, cpu=, follow=1."
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only what passes: tid= tgid= comm= uid= cgroup= cpu=, commas between values; follow=1: children, too. "
+    "Repeatable, all must hold. [default with CMD: CMD and its children]",
 )
-@click.option(
-    "-a", "--all", "everything", is_flag=True, help="With CMD: trace the whole system, not only CMD and its children."
-)
+@click.option("-a", "--all", "everything", is_flag=True, help="With CMD: the whole system, not only CMD.")
 @click.option(
     "--subbuf-size", type=int, default=262144, show_default=True, metavar="BYTES", help="Size of a sub-buffer."
 )
 @click.option("--n-subbufs", type=int, default=16, show_default=True, metavar="N", help="Sub-buffers of each CPU.")
 @click.option("--n-subbufs-max", type=int, default=0, metavar="N", help="Let the buffers grow up to this under load.")
 @click.option("--session", "name", metavar="NAME", help="Name of the session. [default: record-PID]")
+@click.option("--attach", metavar="NAME", help="Take over that session (of a recorder that died, or from boot).")
+@click.option("-u", "--user", metavar="NAME", help="Run CMD as that user.")
+@click.option("--live/--no-live", default=None, help="Show counters. [default: on a terminal without CMD]")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
-def command(
-    output: Path,
-    events: tuple[str, ...],
-    mode: str,
-    duration: float | None,
-    pids: tuple[int, ...],
-    filters: tuple[str, ...],
-    everything: bool,
-    subbuf_size: int,
-    n_subbufs: int,
-    n_subbufs_max: int,
-    name: str | None,
-    cmd: tuple[str, ...],
-) -> None:
+def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     """Record the kernel's events into DIR until CMD ends, the duration is over, or Ctrl-C.
 
     \b
-    ltt-relay record -- make -j2               a command and its children, from its first instruction
-    ltt-relay record -a -d 10                  the whole system for ten seconds
-    ltt-relay record -e 'sched:*' -e sys -- ls these groups only
-    ltt-relay record --mode flight -a          a flight recorder: Ctrl-C saves what just happened
+    ltt-relay record -- make -j2                 a command and its children, from its first instruction
+    ltt-relay record -d 10                       the whole system for ten seconds
+    ltt-relay record -e 'sched:*' -e sys -- ls   these groups only
+    ltt-relay record -e all -e -sys -d 1         all events but system calls
+    ltt-relay record -p 4711 -e class:syscall    system calls of a process, until Ctrl-C
+    ltt-relay record --mode flight               a flight recorder: Ctrl-C saves what just happened, and
+                                                 kill -USR1 or ltt-relay snapshot save it meanwhile
+    ltt-relay record --mode flight --save failure -a -- ./test
+                                                 what the system did before the test failed, if it failed
 
-    The exit status is CMD's; 1 if the capture failed.
+    At the end, losses are told with what to change. DIR is an LTT 3.0 trace and a CTF trace; .capture.json in it says
+    how it came to be. The exit status is CMD's (127: not found); 1 if the capture failed or is not complete.
     """
-    from ltt_relay.capture.recorder import Recorder, prepare_directory
-    from ltt_relay.capture.session import Session
+    from ltt_relay.capture.command import Command
+    from ltt_relay.capture.live import make_display
+    from ltt_relay.capture.run import Recording
+    from ltt_relay.capture.session import Session, require_tracer
+    from ltt_relay.capture.sink import DirectorySink
 
-    session = Session(name or f"record-{os.getpid()}")
-    prepare_directory(output)
-    session.create()
-    status = 0
-    child = -1
+    _check(cmd, options)
+    require_tracer()
+    child = Command(cmd, options["user"]) if cmd else None
+    display = None
     try:
-        words = [word if word[0] in "+-" or word == "none" else f"+{word}" for word in events or _DEFAULT_EVENTS]
-        session.write("events", "none " + " ".join(words))
-        session.write("subbuf_size", str(subbuf_size))
-        session.write("n_subbufs", str(n_subbufs))
-        if n_subbufs_max:
-            session.write("n_subbufs_max", str(n_subbufs_max))
-        session.write("mode", mode)
-        go = -1
-        if cmd:
-            child, go = _spawn(cmd)
-        terms = list(filters)
-        if pids:
-            terms.append(f"tgid={','.join(map(str, pids))}")
-        elif cmd and not everything and not filters:
-            terms += [f"tid={child}", "follow=1"]
-        if terms:
-            session.write("filter", " ".join(terms))
-        recorder = Recorder(session, output)
-        recorder.start()
-        begin = time.monotonic()
-        session.control("start")
-        if go >= 0:
-            os.write(go, b"g")
-            os.close(go)
-        status = _wait(child, duration)
-        session.control("stop")
-        failures = recorder.finish()
-        _tell(session, output, recorder.bytes, time.monotonic() - begin, n_subbufs)
-        for failure in failures:
-            click.echo(f"ltt-relay record: {failure}", err=True)
-        if failures:
-            status = status or 1
+        request = _request(options, child.pid if child else None)
+        live = options["live"]
+        if live or (live is None and not cmd and sys.stderr.isatty()):
+            display = make_display()
+        outcome = Recording(
+            Session(options["attach"] or options["name"] or f"record-{os.getpid()}"),
+            request,
+            lambda suffix, note: DirectorySink(output.with_name(output.name + suffix), note),
+            lambda text: click.echo(f"ltt-relay record: {text}", err=True),
+            command=child,
+            words=cmd,
+            display=display,
+        ).run()
     finally:
-        with contextlib.suppress(Exception):
-            session.remove()
-    sys.exit(status)
+        if display:
+            display.close()
+        if child:
+            child.end()
+    for line in summary(str(output), outcome):
+        click.echo(line, err=True)
+    for failure in outcome.failures:
+        click.echo(f"ltt-relay record: {failure}", err=True)
+    sys.exit((child.status if child else 0) or (1 if outcome.failures else 0))
 
 
-def _spawn(cmd: tuple[str, ...]) -> tuple[int, int]:
-    """Fork a child that waits for a byte before it becomes the command, so that its exec is in the trace."""
-    wait, go = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(wait)
-        return child, go
-    try:
-        os.close(go)
-        if os.read(wait, 1):
-            os.execvp(cmd[0], cmd)
-    except OSError as error:
-        print(f"ltt-relay record: {cmd[0]}: {error.strerror}", file=sys.stderr)
-    os._exit(127)
+def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
+    if options["save"] and options["mode"] != "flight":
+        raise click.UsageError("--save is for --mode flight: a stream is saved while it runs")
+    if options["save"] == "failure" and not cmd:
+        raise click.UsageError("--save failure needs a command to fail: -- CMD")
+    if options["user"] and not cmd:
+        raise click.UsageError("--user needs a command: -- CMD")
+    if options["everything"] and (options["pids"] or options["filters"]):
+        raise click.UsageError("--all records the whole system: it excludes --pid and --filter")
+    if options["attach"]:
+        source = click.get_current_context().get_parameter_source
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in ("mode", "name", "subbuf_size", "n_subbufs", "n_subbufs_max", "events", "pids", "filters")
+            if (found := source(name)) is not None and found.name == "COMMANDLINE"
+        ]
+        if given:
+            raise click.UsageError(f"--attach takes a session as it is: it excludes {', '.join(given)}")
 
 
-class _StopError(Exception):
-    """A signal asked for the end."""
+def _request(options: dict[str, Any], child: int | None) -> Request:
+    from ltt_relay.capture.run import Request
 
-
-def _wait(child: int, duration: float | None) -> int:
-    """Wait for the command, the time or a signal; returns the command's status."""
-
-    def stop(number: int, frame: object) -> None:
-        raise _StopError
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    deadline = time.monotonic() + duration if duration else None
-    try:
-        while deadline is None or time.monotonic() < deadline:
-            if child > 0:
-                pid, raw = os.waitpid(child, os.WNOHANG)
-                if pid:
-                    code = os.waitstatus_to_exitcode(raw)
-                    return code if code >= 0 else 128 - code
-            time.sleep(0.02 if child > 0 else 0.1)
-    except _StopError:
-        pass
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-    if child > 0:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-    return 0
-
-
-def _tell(session: object, output: Path, size: int, seconds: float, n_subbufs: int) -> None:
-    from ltt_relay.capture.session import Session
-
-    assert isinstance(session, Session)
-    totals = session.totals()
-    produced, lost, overwritten = totals["produced"], totals["lost"], totals["overwritten"]
-    kept = produced - lost - overwritten
-    rate = kept / seconds if seconds else 0
-    click.echo(
-        f"{output}: {kept:,} events, {size / 1e6:,.1f} MB in {seconds:.1f} s ({rate:,.0f} events/s), lost {lost:,}"
-        + (f" ({100 * lost / produced:.2f} %)" if lost else "")
-        + (f", overwritten {overwritten:,}" if overwritten else ""),
-        err=True,
+    terms = list(options["filters"])
+    keys = {term.partition("=")[0] for term in terms}
+    if options["pids"]:
+        terms.append(f"tgid={','.join(map(str, options['pids']))}")
+    elif child is not None and not options["everything"] and keys <= {"cpu", "follow"}:
+        terms += [f"tid={child}", "follow=1"]
+    return Request(
+        events=options["events"] or DEFAULT_EVENTS,
+        mode=options["mode"],
+        filters=tuple(terms),
+        subbuf_size=options["subbuf_size"],
+        n_subbufs=options["n_subbufs"],
+        n_subbufs_max=options["n_subbufs_max"],
+        duration=options["duration"],
+        save=options["save"] or "always",
+        attach=bool(options["attach"]),
     )
-    if totals.get("full"):
-        click.echo(
-            f"{totals['full']:,} were lost because the buffers were full: try --n-subbufs {4 * n_subbufs}, "
-            f"--n-subbufs-max {16 * n_subbufs}, or fewer events with -e",
-            err=True,
-        )
+
+
+def summary(where: str, outcome: Outcome) -> list[str]:
+    """Return what is said at the end: a line of counts, and one for each reason that records were lost."""
+    totals = outcome.totals
+    produced, lost, overwritten = totals["produced"], totals["lost"], totals["overwritten"]
+    rate = produced / outcome.seconds if outcome.seconds else 0
+    if outcome.saved:
+        text = f"{where}: {outcome.records:,} events, {outcome.size / 1e6:,.1f} MB in {outcome.seconds:.1f} s"
+    else:
+        text = f"nothing saved: {produced:,} events in {outcome.seconds:.1f} s"
+    text += f" ({rate:,.0f} events/s), lost {lost:,}" + (f" ({100 * lost / produced:.2f} %)" if lost else "")
+    lines = [text + (f", overwritten {overwritten:,}" if overwritten else "")]
+    if outcome.failures and outcome.records < totals["read"]:
+        lines.append(f"{totals['read'] - outcome.records:,} were read and could not be saved")
+    for reason, remedy in _REMEDIES.items():
+        if totals.get(reason):
+            n = outcome.n_subbufs
+            lines.append(f"{totals[reason]:,} were lost because {remedy.format(n4=4 * n, n16=16 * n)}")
+    return lines

@@ -15,22 +15,43 @@ __all__ = ("command",)
 @click.command("snapshot", short_help=COMMANDS["snapshot"])
 @click.argument("session")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("snapshot"), show_default=True, metavar="DIR"
+    *("-o", "--output"),
+    type=click.Path(path_type=Path),
+    default=Path("snapshot"),
+    show_default=True,
+    metavar="DIR",
+    help="Empty or new directory for the trace.",
 )
 @click.option("--force", is_flag=True, help="Throw away an earlier snapshot that was not read.")
 def command(session: str, output: Path, force: bool) -> None:
-    """Save what the flight recorder SESSION holds into DIR; it goes on recording."""
-    from ltt_relay.capture.recorder import Recorder, prepare_directory
+    """Save what the flight recorder SESSION holds into DIR; it goes on recording.
+
+    \b
+    ltt-relay record --mode flight --session black-box &
+    ltt-relay snapshot black-box -o incident-1
+    ltt-relay report incident-1
+    """
+    from ltt_relay.capture.note import Note
+    from ltt_relay.capture.recorder import Recorder
     from ltt_relay.capture.session import Session, require_tracer
+    from ltt_relay.capture.sink import DirectorySink
 
     require_tracer()
-    prepare_directory(output)
     source = Session(session)
-    source.control("snapshot!" if force else "snapshot")
-    recorder = Recorder(source, output)
+    source.read("control")
+    note = Note(session, {}, None)
+    sink = DirectorySink(output, note.encode())
+    try:
+        source.control("snapshot!" if force else "snapshot")
+    except BaseException:
+        sink.discard()
+        raise
+    recorder = Recorder(source, sink)
     recorder.start()
     failures = recorder.finish()
-    click.echo(f"{output}: {recorder.bytes / 1e6:,.1f} MB", err=True)
+    note.ended("snapshot", None, source.stats(), source.totals(), failures)
+    sink.close(note.encode())
+    click.echo(f"{output}: {sink.size / 1e6:,.1f} MB", err=True)
     for failure in failures:
         click.echo(f"ltt-relay snapshot: {failure}", err=True)
     if failures:

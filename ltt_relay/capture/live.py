@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Counters while a recording runs, on a terminal: a table where rich is installed, else a line."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from ltt_relay.capture.session import Session
+
+__all__ = ("Display", "LineDisplay", "Rates", "TableDisplay", "make_display")
+
+_EVERY: Final = 0.5
+
+
+class Display(Protocol):
+    """Shows a session's counters."""
+
+    def update(self, session: Session) -> None:
+        """Show them as they are now; called often, draws twice a second."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Rates:
+    """Counters of all CPUs against those of the last look: a row (dict) for each CPU and one for all, "all"."""
+
+    def __init__(self) -> None:
+        """Begin the clock."""
+        self.begin = self._last_time = time.monotonic()
+        self._last: dict[int, int] = {}
+
+    def look(self, session: Session) -> list[dict[str, Any]]:
+        """Return rows: cpu, events, rate (1/s), bytes, fill (percent or None), lost, overwritten; all CPUs last."""
+        now = time.monotonic()
+        passed = max(now - self._last_time, 1e-3)
+        self._last_time = now
+        rows = []
+        for counters, fill in zip(stats := session.stats(), session.fill_levels(stats), strict=True):
+            cpu, events = counters["cpu"], counters["produced"]
+            rows.append(
+                {
+                    "cpu": cpu,
+                    "events": events,
+                    "rate": (events - self._last.get(cpu, 0)) / passed,
+                    "bytes": counters["bytes"],
+                    "fill": fill,
+                    "lost": counters["lost"],
+                    "overwritten": counters["overwritten"],
+                }
+            )
+            self._last[cpu] = events
+        total: dict[str, Any] = {"cpu": "all"}
+        for key in ("events", "rate", "bytes", "lost", "overwritten"):
+            total[key] = sum(row[key] for row in rows)
+        total["fill"] = max((row["fill"] for row in rows if row["fill"] is not None), default=None)
+        return [*rows, total]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    fill = "-" if row["fill"] is None else f"{row['fill']:.0f} %"
+    lost = f"{row['lost']:,}"
+    if row["lost"]:
+        lost += f" ({100 * row['lost'] / row['events']:.1f} %)"
+    return [f"{row['events']:,}", f"{row['rate']:,.0f}/s", f"{row['bytes'] / 1e6:,.1f} MB", fill, lost]
+
+
+class LineDisplay:
+    """One line, written over and over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to that terminal."""
+        self._stream = stream
+        self._rates = Rates()
+        self._next = 0.0
+
+    def update(self, session: Session) -> None:
+        """See `Display`."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        events, rate, size, fill, lost = _cells(self._rates.look(session)[-1])
+        seconds = time.monotonic() - self._rates.begin
+        text = f"{seconds:6.1f} s  {events} events  {rate}  {size}  buffers {fill}  lost {lost}"
+        self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """See `Display`."""
+        self._stream.write("\r\x1b[K")
+        self._stream.flush()
+
+
+class TableDisplay:
+    """A table with a row for each CPU, as many as the terminal has room for, and one for all."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Draw on that terminal.
+
+        Raises:
+            ImportError: rich is not installed.
+
+        """
+        from rich.console import Console
+        from rich.live import Live
+
+        self._rates = Rates()
+        self._next = 0.0
+        self._live = Live(console=Console(file=stream, force_terminal=True), auto_refresh=False, transient=True)
+        self._live.start()
+
+    def update(self, session: Session) -> None:
+        """See `Display`."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        self._live.update(self._table(self._rates.look(session)), refresh=True)
+
+    def _table(self, rows: list[dict[str, Any]]) -> Any:
+        from rich.table import Table
+
+        table = Table(
+            title=f"{time.monotonic() - self._rates.begin:.1f} s, Ctrl-C ends", title_justify="left", box=None
+        )
+        for name in ("CPU", "events", "rate", "read", "buffers", "lost"):
+            table.add_column(name, justify="right")
+        room = max(1, shutil.get_terminal_size().lines - 6)
+        cpus = [row for row in rows[:-1] if row["events"]]
+        # The busiest, if not all fit.
+        shown = sorted(sorted(cpus, key=lambda row: -row["rate"])[:room], key=lambda row: int(row["cpu"]))
+        for row in shown:
+            style = "bold red" if row["lost"] else "yellow" if (row["fill"] or 0) > 50 else None
+            table.add_row(str(row["cpu"]), *_cells(row), style=style)
+        if len(cpus) > len(shown):
+            table.add_row("…", f"{len(cpus) - len(shown)} more", "", "", "", "")
+        table.add_row("all", *_cells(rows[-1]), style="bold")
+        return table
+
+    def close(self) -> None:
+        """See `Display`."""
+        self._live.stop()
+
+
+def make_display(stream: TextIO = sys.stderr) -> Display:
+    """Return the table, or the line where rich is not installed."""
+    try:
+        return TableDisplay(stream)
+    except ImportError:
+        return LineDisplay(stream)

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One recording: a session made, started, read, watched, stopped and removed; and what is said of it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ltt_relay.capture.note import Note
+from ltt_relay.capture.recorder import Recorder
+from ltt_relay.capture.session import CaptureError, Session, select_words
+from ltt_relay.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from ltt_relay.capture.command import Command
+    from ltt_relay.capture.live import Display
+    from ltt_relay.capture.sink import Sink
+
+__all__ = ("Outcome", "Recording", "Request")
+
+_NAMES_EVERY: Final = 1.0  # seconds
+_DISPLAY_EVERY: Final = 0.5
+_TRIGGER_EVERY: Final = 0.2
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be recorded, in the words of the session's files.
+
+    Attributes:
+        events: words for the file `events`; also class:NAME for all of an LTT class.
+        mode: "stream" or "flight".
+        filters: words for the file `filter`.
+        subbuf_size, n_subbufs, n_subbufs_max: as in the files of these names; n_subbufs_max 0 leaves the size fixed.
+        duration: seconds until the end, or None.
+        save: in flight mode, when the last window is saved: "always", "failure" (of the command) or "never".
+        trigger: for the file `trigger`, or None.
+        attach: take over a session that is there, instead of making one.
+
+    """
+
+    events: tuple[str, ...] = ()
+    mode: str = "stream"
+    filters: tuple[str, ...] = ()
+    subbuf_size: int = 262144
+    n_subbufs: int = 16
+    n_subbufs_max: int = 0
+    duration: float | None = None
+    save: str = "always"
+    trigger: str | None = None
+    attach: bool = False
+
+
+@dataclass
+class Outcome:
+    """How it ended.
+
+    Attributes:
+        by: what ended it: "command", "duration", the name of a signal, or "failure".
+        totals: the kernel's counters, all CPUs together.
+        seconds: that it ran.
+        n_subbufs: of each CPU, at the end.
+        snapshots: where snapshots were saved, the last window not among them.
+        saved: whether the sink has something.
+        size: bytes in it.
+        records: of events in it and in the snapshots; less than the kernel's count of those read if it failed.
+        failures: what went wrong, in words.
+
+    """
+
+    by: str = ""
+    totals: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    n_subbufs: int = 0
+    snapshots: list[str] = field(default_factory=list)
+    saved: bool = True
+    size: int = 0
+    records: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+class Recording:
+    """A recording from its configuration to its last words."""
+
+    def __init__(
+        self,
+        session: Session,
+        request: Request,
+        make_sink: Callable[[str, bytes], Sink],
+        say: Callable[[str], None],
+        *,
+        command: Command | None = None,
+        words: tuple[str, ...] = (),
+        display: Display | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            session: not made yet, unless the request attaches to it.
+            request: what to record.
+            make_sink: makes the sink; its arguments are a suffix to the name ("" or "-1", "-2" for snapshots) and the
+                note to begin with.
+            say: told what happens meanwhile.
+            command: ends the recording when it ends.
+            words: the command's, for the note.
+            display: shown counters twice a second.
+
+        """
+        self.session = session
+        self.request = request
+        self.outcome = Outcome()
+        self._make_sink = make_sink
+        self._command = command
+        self._display = display
+        self._say = say
+        self._note = Note(session.name, asdict(request), list(words) or None)
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fired = False
+
+    def run(self) -> Outcome:
+        """Record.
+
+        Raises:
+            CaptureError: it could not begin; nothing is left behind.
+
+        """
+        request, session = self.request, self.session
+        made = False
+        self._install_handlers()
+        try:
+            if request.attach:
+                session.read("control")
+            else:
+                session.create()
+                made = True
+                self._configure()
+            sink = self._make_sink("", self._note.encode())
+            recorder = Recorder(session, sink, self._wake)
+            if session.read("mode") == "stream":
+                recorder.start()
+            begin = time.monotonic()
+            if session.state != "running":
+                session.control("start")
+            if session.read("mode") == "stream":
+                recorder.follow_names()
+            if self._command:
+                self._command.go()
+            self.outcome.by = self._watch(recorder, begin)
+            self._finish(recorder, sink, begin)
+        finally:
+            if self._command:
+                self._command.end()
+            if made or self.outcome.by:
+                with contextlib.suppress(UserError):
+                    session.remove()
+        return self.outcome
+
+    def _configure(self) -> None:
+        request, session = self.request, self.session
+        session.write("events", "none " + " ".join(select_words(request.events)))
+        session.write("subbuf_size", str(request.subbuf_size))
+        session.write("n_subbufs", str(request.n_subbufs))
+        if request.n_subbufs_max:
+            session.write("n_subbufs_max", str(request.n_subbufs_max))
+        session.write("mode", request.mode)
+        if request.filters:
+            session.write("filter", " ".join(request.filters))
+        if request.trigger:
+            session.write("trigger", request.trigger)
+
+    # ------------------------------------------------------------------------------------------------ while it runs
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
+
+    def _install_handlers(self) -> None:
+        def nothing(number: int, frame: FrameType | None) -> None:
+            pass
+
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in (*_STOP_SIGNALS, signal.SIGUSR1):
+            signal.signal(number, nothing)
+        # A reader's bytes count for it, not for the limit on file sizes: an error, not a death.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def _watch(self, recorder: Recorder, begin: float) -> str:
+        """Wait for the end; returns what it was."""
+        request = self.request
+        deadline = begin + request.duration if request.duration else None
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        if self._command:
+            poll.register(self._command.descriptor, select.POLLIN)
+        step = _DISPLAY_EVERY if self._display else _TRIGGER_EVERY if request.trigger else _NAMES_EVERY
+        named = time.monotonic()
+        told = False
+        while True:
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                return "duration"
+            wait = step if deadline is None else min(step, deadline - now)
+            for descriptor, _ in poll.poll(max(1, round(wait * 1000))):
+                if descriptor != self._wake_read:
+                    return "command"
+                for number in os.read(self._wake_read, 64):
+                    if number in _STOP_SIGNALS:
+                        return signal.Signals(number).name
+                    if number == signal.SIGUSR1:
+                        self._on_request()
+            if recorder.failures and not told:
+                told = True
+                if self._command is None:
+                    return "failure"
+                # What is recorded must not harm what is observed: the command goes on.
+                self._say(f"{recorder.failures[0]}: no longer recording; the command goes on")
+                self.session.control("stop")
+            if self._display:
+                self._display.update(self.session)
+            if request.trigger:
+                self._look_at_trigger()
+            if request.mode == "stream" and not told and time.monotonic() - named >= _NAMES_EVERY:
+                recorder.follow_names()
+                named = time.monotonic()
+
+    def _on_request(self) -> None:
+        """SIGUSR1: a flight recorder is saved, a stream tells its counters."""
+        if self.session.read("mode") == "flight":
+            self._snapshot(frozen=False)
+        else:
+            totals = self.session.totals()
+            self._say(", ".join(f"{name} {totals[name]:,}" for name in ("produced", "read", "pending", "lost")))
+
+    def _look_at_trigger(self) -> None:
+        return
+
+    def _snapshot(self, *, frozen: bool) -> None:
+        """Save what the flight recorder holds into a sink of its own."""
+        try:
+            if not frozen:
+                self.session.control("snapshot")
+            sink = self._make_sink(f"-{len(self.outcome.snapshots) + 1}", self._note.encode())
+            failures = self._copy_frozen(sink, "snapshot")
+            self.outcome.snapshots.append(sink.where)
+            self.outcome.records += sink.records
+            self._say(f"{sink.where}: snapshot, {sink.size / 1e6:,.1f} MB")
+            self.outcome.failures += failures
+        except UserError as error:
+            # The recorder goes on: the next may do better.
+            self._say(str(error))
+
+    def _copy_frozen(self, sink: Sink, by: str) -> list[str]:
+        recorder = Recorder(self.session, sink)
+        recorder.start()
+        failures = recorder.finish()
+        self._end_note(by, failures)
+        sink.close(self._note.encode())
+        return failures
+
+    def _end_note(self, by: str, failures: list[str]) -> None:
+        status = self._command.status if self._command else None
+        self._note.ended(by, status, self.session.stats(), self.session.totals(), failures)
+
+    # --------------------------------------------------------------------------------------------------- at the end
+
+    def _finish(self, recorder: Recorder, sink: Sink, begin: float) -> None:
+        outcome, session = self.outcome, self.session
+        session.control("stop")
+        outcome.seconds = time.monotonic() - begin
+        if self._display:
+            self._display.close()
+        if self._command and not self._command.ended():
+            self._command.end()
+        outcome.n_subbufs = int(session.read("n_subbufs"))
+        if session.read("mode") == "flight":
+            failed = self._command is not None and bool(self._command.status)
+            outcome.saved = self.request.save == "always" or (self.request.save == "failure" and failed)
+            if not outcome.saved:
+                outcome.totals = session.totals()
+                sink.discard()
+                return
+            recorder.start()
+        outcome.failures += recorder.finish()
+        outcome.totals = session.totals()
+        self._end_note(outcome.by, outcome.failures)
+        outcome.size = sink.size
+        outcome.records += sink.records
+        try:
+            sink.close(self._note.encode())
+        except CaptureError as error:
+            outcome.failures.append(str(error))

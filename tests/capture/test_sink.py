@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a session's files to a directory: whole packets, whatever happens. A written trace stands for a session."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ltt_relay
+from ltt_relay.capture import packets
+from ltt_relay.capture.note import Note
+from ltt_relay.capture.packets import PacketTracker
+from ltt_relay.capture.recorder import Recorder
+from ltt_relay.capture.session import CaptureError, Session
+from ltt_relay.capture.sink import NOTE, DirectorySink
+from ltt_relay.errors import UserError
+from ltt_relay.formats.ltt3 import HEADER_SIZE, PACKET
+from ltt_relay.testing import write_trace
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "trace"
+    write_trace(path, events=60_000, cpus=2, seed=1)
+    return path
+
+
+class _SessionOf(Session):
+    def __init__(self, path: Path) -> None:
+        super().__init__("written")
+        self.path = path
+
+
+def _packet(payload: int, records: int = 1) -> bytes:
+    header = bytearray(HEADER_SIZE)
+    header[40:48] = (8 * (HEADER_SIZE + payload)).to_bytes(8, "little")
+    header[112:120] = records.to_bytes(8, "little")
+    return bytes(header) + bytes(payload)
+
+
+def test_offsets_are_the_formats() -> None:
+    offsets, at = {}, 0
+    for field in PACKET.subcons:
+        offsets[field.name] = at
+        at += field.sizeof()
+    assert at == packets.HEADER_SIZE
+    assert offsets["packet_size"] == packets.PACKET_SIZE_OFFSET
+    assert offsets["records"] == packets.RECORDS_OFFSET
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60).map(lambda n: 8 * n), max_size=8), st.lists(st.integers(1, 700), min_size=1))
+def test_packets_are_followed_however_the_stream_is_cut(payloads: list[int], cuts: list[int]) -> None:
+    stream = b"".join(map(_packet, payloads))
+    ends = [sum(HEADER_SIZE + p for p in payloads[:n]) for n in range(len(payloads) + 1)]
+    tracker = PacketTracker()
+    at = 0
+    for cut in itertools.cycle(cuts):
+        n = min(cut, len(stream) - at)
+        if not n:
+            break
+        tracker.feed(memoryview(stream)[at : at + n])
+        at += n
+        assert tracker.size == at
+        assert tracker.whole == max(end for end in ends if end <= at)
+    assert tracker.packets == tracker.records == len(payloads)
+
+
+@given(st.binary(max_size=600))
+def test_bytes_that_are_no_packets_are_refused_or_waited_for(stream: bytes) -> None:
+    tracker = PacketTracker()
+    with contextlib.suppress(UserError):
+        tracker.feed(memoryview(stream))
+    assert tracker.whole <= len(stream)
+
+
+def test_a_recording_is_the_sessions_bytes(trace: Path, tmp_path: Path) -> None:
+    sink = DirectorySink(tmp_path / "copy")
+    recorder = Recorder(_SessionOf(trace), sink)
+    recorder.start()
+    assert recorder.finish() == []
+    sink.close(b'{"schema": 1}\n')
+    for path in trace.iterdir():
+        if path.name[0] != ".":
+            assert (tmp_path / "copy" / path.name).read_bytes() == path.read_bytes()
+    assert json.loads((tmp_path / "copy" / NOTE).read_text()) == {"schema": 1}
+    assert sink.size == sum(p.stat().st_size for p in (tmp_path / "copy").iterdir() if p.name != NOTE)
+    frames = ltt_relay.open(trace).frames(columns=["cpu"])
+    assert sink.records == sum(len(frame) for name, frame in frames.items() if not name.startswith("state_"))
+
+
+def test_what_a_full_disk_took_ends_with_a_whole_packet_and_the_note_says_why(trace: Path, tmp_path: Path) -> None:
+    # A limit on the size of files stands for the full disk: the same refusal by write(2), without root.
+    limit = (trace / "events_0").stat().st_size * 2 // 3
+    code = f"""
+import resource, signal, sys
+from pathlib import Path
+from tests.capture.test_sink import _SessionOf
+from ltt_relay.capture.recorder import Recorder
+from ltt_relay.capture.sink import DirectorySink
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+sink = DirectorySink(Path({str(tmp_path / "full")!r}))
+woken = []
+recorder = Recorder(_SessionOf(Path({str(trace)!r})), sink, lambda: woken.append(1))
+recorder.start()
+failures = recorder.finish()
+sink.close(b'{{"failures": "' + failures[0].encode() + b'"}}')
+print(len(woken), sink.records, *failures)
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    woken, records, *failures = done.stdout.split()
+    assert int(woken) >= 1
+    assert "too large" in " ".join(failures)
+    tracker = PacketTracker()
+    kept = (tmp_path / "full/events_0").read_bytes()
+    tracker.feed(memoryview(kept))
+    assert tracker.whole == len(kept) > 0
+    assert (trace / "events_0").read_bytes().startswith(kept)
+    assert "too large" in json.loads((tmp_path / "full" / NOTE).read_text())["failures"]
+    copy = ltt_relay.open(tmp_path / "full")
+    assert copy.problems.empty
+    assert int(records) > 0
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/events_0").write_bytes(b"")
+    with pytest.raises(CaptureError, match="not empty: choose another directory with -o"):
+        DirectorySink(tmp_path / "old")
+    with pytest.raises(CaptureError, match="is not a directory"):
+        DirectorySink(tmp_path / "old/events_0")
+    with pytest.raises(CaptureError, match="is not a directory"):
+        DirectorySink(tmp_path / "old/events_0/below")
+
+
+def test_a_discarded_capture_leaves_nothing(tmp_path: Path) -> None:
+    sink = DirectorySink(tmp_path / "flight")
+    sink.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_note_of_a_recorder_that_was_killed_is_json_without_an_end(tmp_path: Path) -> None:
+    note = Note("box", {"mode": "stream"}, ["make", "-j2"])
+    DirectorySink(tmp_path / "killed", note.encode())
+    facts = json.loads((tmp_path / "killed" / NOTE).read_text())
+    assert facts["end"] is None
+    assert facts["command"] == ["make", "-j2"]
+    assert facts["host"]["kernel"]
+    note.ended("SIGINT", None, [], {"lost": 3}, ["x"])
+    assert json.loads(note.encode())["totals"] == {"lost": 3}
