@@ -31,11 +31,15 @@ class UnknownEventError(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A kind of stream file: `name` is the file name up to the CPU (`events` for events_0), `doc` what it carries."""
+    """A kind of stream file: `name` is the file name up to the CPU (`events` for events_0), `doc` what it carries.
+
+    names: it carries what names need, no events.
+    """
 
     id: int
     name: str
     doc: str
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,11 @@ class Format:
             if event.name == name:
                 return event
         raise UnknownEventError(name, [event.name for event in self.events], f"format {self.name}")
+
+    @property
+    def event_streams(self) -> tuple[int, ...]:
+        """The numbers of the kinds of stream that carry events."""
+        return tuple(stream.id for stream in self.streams if not stream.names)
 
     def record(self, event: Event) -> construct.Struct:
         """Header and payload of `event` as one construct: the oracle's view of a record."""

@@ -76,12 +76,13 @@ def _comment(text: str) -> str:
 
 def _struct(name: str, doc: str, found: list[Member]) -> list[str]:
     lines = [_comment(doc), f"struct {name} {{"]
-    lines += [f"\t{_declaration(member) + ';':<28}{_comment(member.meta.doc)}" for member in found]
+    placed = offsets(found)
+    for i, member in enumerate(found):
+        # What lies behind a member of variable length has no place in C: it follows that member's end.
+        text = f"{_declaration(member) + ';':<28}{_comment(member.meta.doc)}"
+        lines += [f"\t{text}" if i < len(placed) else f"\t/* then {member.name}: {member.meta.doc} */"]
     lines += ["};"]
-    lines += [
-        f'_Static_assert(offsetof(struct {name}, {member}) == {at}, "{name}.{member}");'
-        for member, at in offsets(found)
-    ]
+    lines += [f'_Static_assert(offsetof(struct {name}, {member}) == {at}, "{name}.{member}");' for member, at in placed]
     return [*lines, ""]
 
 
@@ -100,6 +101,21 @@ def _string(name: str, text: str) -> list[str]:
         escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t").replace("\n", "\\n")
         lines.append(f'\t"{escaped}"')
     return [f"#define {name} \\", *(f"{line} \\" for line in lines[:-1]), lines[-1], ""]
+
+
+def _names(kind: str, last: str, names: Iterable[str]) -> list[str]:
+    """Numbers from 0 on, with the names that they have in files."""
+    return [
+        f"enum ltt3_{kind} {{",
+        *(f"\tLTT3_{kind.upper()}_{name.upper()}," for name in names),
+        f"\t{last}",
+        "};",
+        "",
+        f"static const char * const ltt3_{kind}_names[{last}] __attribute__((unused)) = {{",
+        *(f'\t"{name}",' for name in names),
+        "};",
+        "",
+    ]
 
 
 def header() -> str:
@@ -135,14 +151,13 @@ def header() -> str:
         *(f"#define LTT3_STREAM_{stream.name.upper()} {stream.id}" for stream in ltt3.FORMAT.streams),
         "",
         _comment("Why a record was lost, in the order of the packet header's counters."),
-        "enum ltt3_lost {",
-        *(f"\tLTT3_LOST_{name.upper()}," for name in ltt3.LOST_REASONS),
-        "\tLTT3_LOST_REASONS",
-        "};",
-        "",
-        "static const char * const ltt3_lost_names[LTT3_LOST_REASONS] __attribute__((unused)) = {",
-        *(f'\t"{name}",' for name in ltt3.LOST_REASONS),
-        "};",
+        *_names("lost", "LTT3_LOST_REASONS", ltt3.LOST_REASONS),
+        _comment("How severe a line of a log is."),
+        *_names("level", "LTT3_LEVELS", ltt3.LEVELS),
+        _comment("Who logged it."),
+        *_names("facility", "LTT3_FACILITIES", ltt3.FACILITIES),
+        _comment("Which side logged it."),
+        *(f"#define LTT3_ORIGIN_{name.upper()} {value}" for name, value in ltt3.ORIGINS.items()),
         "",
         _comment("Calling conventions."),
         *(f"#define LTT3_ABI_{name.upper()} {value}" for name, value in ltt3.ABIS.items()),

@@ -86,11 +86,25 @@ TASK_STATES: Final = {
     "S": 0x1, "D": 0x2, "T": 0x4, "t": 0x8, "X": 0x10, "Z": 0x20, "P": 0x40, "I": 0x80, "preempted": 0x100,
 }  # fmt: skip
 
+#: As in syslog.
+LEVELS: Final = {
+    name: number for number, name in enumerate(("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"))
+}
+FACILITIES: Final = {
+    name: number
+    for number, name in enumerate((
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+        "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
+        "local7",
+    ))
+}  # fmt: skip
+ORIGINS: Final = {"kernel": 0, "user": 1}
+
 TASK_CAUSES: Final = {"dump": 0, "fork": 1, "exec": 2, "rename": 3, "exit": 4}
 
 PACKET: Final = struct(
     field("uuid", blob(16), "identifies the session; the same in all its streams and in its metadata"),
-    field("stream_id", u32, "kind of stream: 0 events, 1 state"),
+    field("stream_id", u32, "kind of stream: 0 events, 1 state, 2 klog, 3 evlog"),
     field("stream_instance_id", u32, "which stream of that kind: the CPU's number"),
     field("magic", u32, "0x00D6B7ED, as in every LTT format since 1999", hint="hex"),
     field("major", u8, "3"),
@@ -127,6 +141,10 @@ RECORD: Final = struct(
 
 def _pid(name: str, doc: str, comm: str) -> Field:
     return field(name, i32, doc, names=("task", comm))
+
+
+def _caller(doc: str) -> Field:
+    return field("tid", i32, doc, names=("task", "comm"))
 
 
 _TID = field("tid", i32, "the running task", names=("task", "comm"))
@@ -263,6 +281,35 @@ EVENTS: Final = (
         51, "state_end", "state", "custom", "the dump is complete; what follows are changes",
         struct(field("tasks", u32, "tasks dumped")), stream=1,
     ),
+    Event(
+        60, "printk", "log", "custom", "a line of the kernel's log; the time is when klog took it from there",
+        struct(
+            field("seq", u64, "its sequence number; numbers that are missing were lost"),
+            field("log_time", u64, "when it was printed, by printk's clock, to 1 us; 0 if not told", unit="ns"),
+            _caller("the task that printed it; -1 if the kernel does not say, or if no task did"),
+            field("caller_cpu", i16, "the CPU that printed it outside of a task; -1 if the kernel does not say"),
+            field("level", enum(u8, LEVELS), "severity"),
+            field("facility", enum(u8, FACILITIES), "who logged it; kern unless it came from user space"),
+            field("text", cstring(), "the line, without prefix; lines of one message keep their line ends"),
+        ),
+        stream=2, tid="tid",
+    ),
+    Event(
+        61, "evlog", "log", "custom", "a record of the event log",
+        struct(
+            _caller("the task that logged it, or that was interrupted when the kernel did"),
+            field("pid", i32, "its thread group id"),
+            field("uid", u32, "its real user id"),
+            field("event_type", u32, "what happened, in the writer's numbering", hint="hex"),
+            field("severity", enum(u8, LEVELS), "severity"),
+            field("facility", enum(u8, FACILITIES), "who logged it"),
+            field("origin", enum(u16, ORIGINS), "which side wrote it"),
+            field("process", chars(TASK_COMM_LEN), "name of the task"),
+            field("text", cstring(), "what happened, in words"),
+            field("attributes", cstring(), "names and typed values as a JSON object; empty if there are none"),
+        ),
+        stream=3, tid="tid",
+    ),
 )  # fmt: skip
 
 FORMAT: Final = Format(
@@ -273,7 +320,14 @@ FORMAT: Final = Format(
     clock=PacketClock(bits=32),
     streams=(
         Stream(0, "events", "what happened on one CPU"),
-        Stream(1, "state", "names: tasks, interrupts and modules at the session's start, and their changes since"),
+        Stream(
+            1,
+            "state",
+            "names: tasks, interrupts and modules at the session's start, and their changes since",
+            names=True,
+        ),
+        Stream(2, "klog", "the kernel's log: one stream for all CPUs"),
+        Stream(3, "evlog", "the event log: what was logged on one CPU"),
     ),
     events=EVENTS,
     switch=Switch(event="sched_switch", previous="prev_pid", next="next_pid"),

@@ -35,6 +35,8 @@ typedef int64_t s64;
 /* Kinds of stream. */
 #define LTT3_STREAM_EVENTS 0
 #define LTT3_STREAM_STATE 1
+#define LTT3_STREAM_KLOG 2
+#define LTT3_STREAM_EVLOG 3
 
 /* Why a record was lost, in the order of the packet header's counters. */
 enum ltt3_lost {
@@ -58,6 +60,90 @@ static const char * const ltt3_lost_names[LTT3_LOST_REASONS] __attribute__((unus
 	"reset",
 };
 
+/* How severe a line of a log is. */
+enum ltt3_level {
+	LTT3_LEVEL_EMERG,
+	LTT3_LEVEL_ALERT,
+	LTT3_LEVEL_CRIT,
+	LTT3_LEVEL_ERR,
+	LTT3_LEVEL_WARNING,
+	LTT3_LEVEL_NOTICE,
+	LTT3_LEVEL_INFO,
+	LTT3_LEVEL_DEBUG,
+	LTT3_LEVELS
+};
+
+static const char * const ltt3_level_names[LTT3_LEVELS] __attribute__((unused)) = {
+	"emerg",
+	"alert",
+	"crit",
+	"err",
+	"warning",
+	"notice",
+	"info",
+	"debug",
+};
+
+/* Who logged it. */
+enum ltt3_facility {
+	LTT3_FACILITY_KERN,
+	LTT3_FACILITY_USER,
+	LTT3_FACILITY_MAIL,
+	LTT3_FACILITY_DAEMON,
+	LTT3_FACILITY_AUTH,
+	LTT3_FACILITY_SYSLOG,
+	LTT3_FACILITY_LPR,
+	LTT3_FACILITY_NEWS,
+	LTT3_FACILITY_UUCP,
+	LTT3_FACILITY_CRON,
+	LTT3_FACILITY_AUTHPRIV,
+	LTT3_FACILITY_FTP,
+	LTT3_FACILITY_NTP,
+	LTT3_FACILITY_AUDIT,
+	LTT3_FACILITY_ALERT,
+	LTT3_FACILITY_CLOCK,
+	LTT3_FACILITY_LOCAL0,
+	LTT3_FACILITY_LOCAL1,
+	LTT3_FACILITY_LOCAL2,
+	LTT3_FACILITY_LOCAL3,
+	LTT3_FACILITY_LOCAL4,
+	LTT3_FACILITY_LOCAL5,
+	LTT3_FACILITY_LOCAL6,
+	LTT3_FACILITY_LOCAL7,
+	LTT3_FACILITIES
+};
+
+static const char * const ltt3_facility_names[LTT3_FACILITIES] __attribute__((unused)) = {
+	"kern",
+	"user",
+	"mail",
+	"daemon",
+	"auth",
+	"syslog",
+	"lpr",
+	"news",
+	"uucp",
+	"cron",
+	"authpriv",
+	"ftp",
+	"ntp",
+	"audit",
+	"alert",
+	"clock",
+	"local0",
+	"local1",
+	"local2",
+	"local3",
+	"local4",
+	"local5",
+	"local6",
+	"local7",
+};
+
+/* Which side logged it. */
+#define LTT3_ORIGIN_KERNEL 0
+#define LTT3_ORIGIN_USER 1
+
 /* Calling conventions. */
 #define LTT3_ABI_NATIVE 0
 #define LTT3_ABI_IA32 1
@@ -73,7 +159,7 @@ static const char * const ltt3_lost_names[LTT3_LOST_REASONS] __attribute__((unus
 /* The begin of a packet. */
 struct ltt3_packet_header {
 	u8 uuid[16];                /* identifies the session; the same in all its streams and in its metadata */
-	u32 stream_id;              /* kind of stream: 0 events, 1 state */
+	u32 stream_id;              /* kind of stream: 0 events, 1 state, 2 klog, 3 evlog */
 	u32 stream_instance_id;     /* which stream of that kind: the CPU's number */
 	u32 magic;                  /* 0x00D6B7ED, as in every LTT format since 1999 */
 	u8 major;                   /* 3 */
@@ -161,6 +247,8 @@ enum ltt3_id {
 	LTT3_ID_STATE_IRQ = 49,
 	LTT3_ID_STATE_MODULE = 50,
 	LTT3_ID_STATE_END = 51,
+	LTT3_ID_PRINTK = 60,
+	LTT3_ID_EVLOG = 61,
 };
 
 /* a CPU goes from one task to the next */
@@ -381,6 +469,49 @@ struct ltt3_state_end {
 _Static_assert(offsetof(struct ltt3_state_end, tasks) == 0, "ltt3_state_end.tasks");
 #define LTT3_STATE_END_SIZE 4
 
+/* a line of the kernel's log; the time is when klog took it from there */
+struct ltt3_printk {
+	u64 seq;                    /* its sequence number; numbers that are missing were lost */
+	u64 log_time;               /* when it was printed, by printk's clock, to 1 us; 0 if not told */
+	s32 tid;                    /* the task that printed it; -1 if the kernel does not say, or if no task did */
+	s16 caller_cpu;             /* the CPU that printed it outside of a task; -1 if the kernel does not say */
+	u8 level;                   /* severity */
+	u8 facility;                /* who logged it; kern unless it came from user space */
+	char text[];                /* the line, without prefix; lines of one message keep their line ends */
+};
+_Static_assert(offsetof(struct ltt3_printk, seq) == 0, "ltt3_printk.seq");
+_Static_assert(offsetof(struct ltt3_printk, log_time) == 8, "ltt3_printk.log_time");
+_Static_assert(offsetof(struct ltt3_printk, tid) == 16, "ltt3_printk.tid");
+_Static_assert(offsetof(struct ltt3_printk, caller_cpu) == 20, "ltt3_printk.caller_cpu");
+_Static_assert(offsetof(struct ltt3_printk, level) == 22, "ltt3_printk.level");
+_Static_assert(offsetof(struct ltt3_printk, facility) == 23, "ltt3_printk.facility");
+_Static_assert(offsetof(struct ltt3_printk, text) == 24, "ltt3_printk.text");
+#define LTT3_PRINTK_SIZE 24
+
+/* a record of the event log */
+struct ltt3_evlog {
+	s32 tid;                    /* the task that logged it, or that was interrupted when the kernel did */
+	s32 pid;                    /* its thread group id */
+	u32 uid;                    /* its real user id */
+	u32 event_type;             /* what happened, in the writer's numbering */
+	u8 severity;                /* severity */
+	u8 facility;                /* who logged it */
+	u16 origin;                 /* which side wrote it */
+	char process[16];           /* name of the task */
+	char text[];                /* what happened, in words */
+	/* then attributes: names and typed values as a JSON object; empty if there are none */
+};
+_Static_assert(offsetof(struct ltt3_evlog, tid) == 0, "ltt3_evlog.tid");
+_Static_assert(offsetof(struct ltt3_evlog, pid) == 4, "ltt3_evlog.pid");
+_Static_assert(offsetof(struct ltt3_evlog, uid) == 8, "ltt3_evlog.uid");
+_Static_assert(offsetof(struct ltt3_evlog, event_type) == 12, "ltt3_evlog.event_type");
+_Static_assert(offsetof(struct ltt3_evlog, severity) == 16, "ltt3_evlog.severity");
+_Static_assert(offsetof(struct ltt3_evlog, facility) == 17, "ltt3_evlog.facility");
+_Static_assert(offsetof(struct ltt3_evlog, origin) == 18, "ltt3_evlog.origin");
+_Static_assert(offsetof(struct ltt3_evlog, process) == 20, "ltt3_evlog.process");
+_Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
+#define LTT3_EVLOG_SIZE 36
+
 /* X(NAME, name, group, class): the events of the streams called events. */
 #define LTT3_EVENTS(X) \
 	X(SCHED_SWITCH, sched_switch, sched, schedchange) \
@@ -496,6 +627,82 @@ _Static_assert(offsetof(struct ltt3_state_end, tasks) == 0, "ltt3_state_end.task
 	"\n" \
 	"stream {\n" \
 	"\tid = 1;\n" \
+	"\tpacket.context := struct {\n" \
+	"\t\tuint32_hex_t magic;\n" \
+	"\t\tuint8_t major;\n" \
+	"\t\tuint8_t minor;\n" \
+	"\t\tuint16_t header_size;\n" \
+	"\t\tuint64_t content_size;\n" \
+	"\t\tuint64_t packet_size;\n" \
+	"\t\tuint64_clock_t timestamp_begin;\n" \
+	"\t\tuint64_clock_t timestamp_end;\n" \
+	"\t\tuint64_t events_discarded;\n" \
+	"\t\tuint64_t packet_seq_num;\n" \
+	"\t\tuint32_t cpu_id;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t tgid;\n" \
+	"\t\tint64_t wall_offset;\n" \
+	"\t\tuint64_hex_t event_ids;\n" \
+	"\t\tuint64_t records;\n" \
+	"\t\tuint64_t overwritten;\n" \
+	"\t\tuint64_t lost_full;\n" \
+	"\t\tuint64_t lost_nmi;\n" \
+	"\t\tuint64_t lost_nested;\n" \
+	"\t\tuint64_t lost_too_big;\n" \
+	"\t\tuint64_t lost_no_buffer;\n" \
+	"\t\tuint64_t lost_fault;\n" \
+	"\t\tuint64_t lost_reset;\n" \
+	"\t};\n" \
+	"\tevent.header := struct {\n" \
+	"\t\tuint32_clock_t timestamp;\n" \
+	"\t\tuint16_t id;\n" \
+	"\t} align(64);\n" \
+	"\tevent.context := struct {\n" \
+	"\t\tuint16_t length;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"stream {\n" \
+	"\tid = 2;\n" \
+	"\tpacket.context := struct {\n" \
+	"\t\tuint32_hex_t magic;\n" \
+	"\t\tuint8_t major;\n" \
+	"\t\tuint8_t minor;\n" \
+	"\t\tuint16_t header_size;\n" \
+	"\t\tuint64_t content_size;\n" \
+	"\t\tuint64_t packet_size;\n" \
+	"\t\tuint64_clock_t timestamp_begin;\n" \
+	"\t\tuint64_clock_t timestamp_end;\n" \
+	"\t\tuint64_t events_discarded;\n" \
+	"\t\tuint64_t packet_seq_num;\n" \
+	"\t\tuint32_t cpu_id;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t tgid;\n" \
+	"\t\tint64_t wall_offset;\n" \
+	"\t\tuint64_hex_t event_ids;\n" \
+	"\t\tuint64_t records;\n" \
+	"\t\tuint64_t overwritten;\n" \
+	"\t\tuint64_t lost_full;\n" \
+	"\t\tuint64_t lost_nmi;\n" \
+	"\t\tuint64_t lost_nested;\n" \
+	"\t\tuint64_t lost_too_big;\n" \
+	"\t\tuint64_t lost_no_buffer;\n" \
+	"\t\tuint64_t lost_fault;\n" \
+	"\t\tuint64_t lost_reset;\n" \
+	"\t};\n" \
+	"\tevent.header := struct {\n" \
+	"\t\tuint32_clock_t timestamp;\n" \
+	"\t\tuint16_t id;\n" \
+	"\t} align(64);\n" \
+	"\tevent.context := struct {\n" \
+	"\t\tuint16_t length;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"stream {\n" \
+	"\tid = 3;\n" \
 	"\tpacket.context := struct {\n" \
 	"\t\tuint32_hex_t magic;\n" \
 	"\t\tuint8_t major;\n" \
@@ -748,6 +955,39 @@ _Static_assert(offsetof(struct ltt3_state_end, tasks) == 0, "ltt3_state_end.task
 	"\tstream_id = 1;\n" \
 	"\tfields := struct {\n" \
 	"\t\tuint32_t tasks;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"printk\";\n" \
+	"\tid = 60;\n" \
+	"\tstream_id = 2;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t seq;\n" \
+	"\t\tuint64_t log_time;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint16_t caller_cpu;\n" \
+	"\t\tenum : uint8_t { \"emerg\" = 0, \"alert\" = 1, \"crit\" = 2, \"err\" = 3, \"warning\" = 4, \"notice\" = 5, \"info\" = 6, \"debug\" = 7 } level;\n" \
+	"\t\tenum : uint8_t { \"kern\" = 0, \"user\" = 1, \"mail\" = 2, \"daemon\" = 3, \"auth\" = 4, \"syslog\" = 5, \"lpr\" = 6, \"news\" = 7, \"uucp\" = 8, \"cron\" = 9, \"authpriv\" = 10, \"ftp\" = 11, \"ntp\" = 12, \"audit\" = 13, \"alert\" = 14, \"clock\" = 15, \"local0\" = 16, \"local1\" = 17, \"local2\" = 18, \"local3\" = 19, \"local4\" = 20, \"local5\" = 21, \"local6\" = 22, \"local7\" = 23 } facility;\n" \
+	"\t\tstring text;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"evlog\";\n" \
+	"\tid = 61;\n" \
+	"\tstream_id = 3;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tuint32_t uid;\n" \
+	"\t\tuint32_hex_t event_type;\n" \
+	"\t\tenum : uint8_t { \"emerg\" = 0, \"alert\" = 1, \"crit\" = 2, \"err\" = 3, \"warning\" = 4, \"notice\" = 5, \"info\" = 6, \"debug\" = 7 } severity;\n" \
+	"\t\tenum : uint8_t { \"kern\" = 0, \"user\" = 1, \"mail\" = 2, \"daemon\" = 3, \"auth\" = 4, \"syslog\" = 5, \"lpr\" = 6, \"news\" = 7, \"uucp\" = 8, \"cron\" = 9, \"authpriv\" = 10, \"ftp\" = 11, \"ntp\" = 12, \"audit\" = 13, \"alert\" = 14, \"clock\" = 15, \"local0\" = 16, \"local1\" = 17, \"local2\" = 18, \"local3\" = 19, \"local4\" = 20, \"local5\" = 21, \"local6\" = 22, \"local7\" = 23 } facility;\n" \
+	"\t\tenum : uint16_t { \"kernel\" = 0, \"user\" = 1 } origin;\n" \
+	"\t\tutf8_t process[16];\n" \
+	"\t\tstring text;\n" \
+	"\t\tstring attributes;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n"

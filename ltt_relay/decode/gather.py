@@ -136,6 +136,18 @@ def _text_sizes(
 
 
 @compiled
+def _skip_texts(buf8: np.ndarray, at: np.ndarray, stop: np.ndarray, offset: int, skip: int, to: np.ndarray) -> None:
+    """Find where the text behind `skip` others begins; the first is at `offset` of each payload."""
+    for i in range(at.size):
+        p = at[i] + offset
+        left = skip
+        while left and p < stop[i]:
+            left -= buf8[p] == 0
+            p += 1
+        to[i] = p
+
+
+@compiled
 def _text_copy(buf8: np.ndarray, at: np.ndarray, offset: int, sizes: np.ndarray, to: np.ndarray) -> None:
     """Copy what _text_sizes measured, one behind the other."""
     n = 0
@@ -188,13 +200,18 @@ def text(buffer: np.ndarray, at: np.ndarray, stop: np.ndarray, column: Column) -
     """Return text or bytes of the payloads from `at` to `stop` as an Arrow array."""
     sizes = np.empty(at.size, np.int64)
     bytes_ = buffer.view(np.uint8)
+    offset = column.offset
     if column.kind == "bytes":
         sizes[:] = column.size
         total = column.size * at.size
     else:
-        total = _text_sizes(bytes_, at, stop, column.offset, column.size, sizes)
+        if column.skip:
+            behind = np.empty(at.size, np.int64)
+            _skip_texts(bytes_, at, stop, column.offset, column.skip, behind)
+            at, offset = behind, 0
+        total = _text_sizes(bytes_, at, stop, offset, column.size, sizes)
     data = np.empty(total, np.uint8)
-    _text_copy(bytes_, at, column.offset, sizes, data)
+    _text_copy(bytes_, at, offset, sizes, data)
     kind = pa.large_binary() if column.kind == "bytes" else pa.large_string()
     array = pa.Array.from_buffers(kind, at.size, [None, _offsets(sizes), pa.py_buffer(data)])
     if column.kind == "text" and total and int(data.max()) >= 0x80:

@@ -50,7 +50,8 @@ class Column:
     """A payload column.
 
     kind: int, enum, flags, text, bytes, list, name; offset: from the payload's begin; size: bytes in the record (0: to
-    its end); dtype: NumPy's for what is stored; table: of a name column; count: where a list's length is, if not fixed.
+    its end); dtype: NumPy's for what is stored; table: of a name column; count: where a list's length is, if not fixed;
+    skip: texts between `offset` and this one.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     big: bool = False
     table: int = -1
     count: Place | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,11 @@ def _event_plan(event: Event) -> EventPlan:
         last = position == len(found) - 1
         column: Column | None = None
         match member.kind:
-            case CString() if last:
-                column = Column(name, "text", offset, 0, np.dtype("i8"), member)
+            case CString() if all(isinstance(behind.kind, CString) for behind in found[position:]):
+                columns += [
+                    Column(_column_name(text.name, taken), "text", offset, 0, np.dtype("i8"), text, skip=skip)
+                    for skip, text in enumerate(found[position:])
+                ]
                 variable = True
             case Repeat(str() as count, item) if last and count in places and item.size == 8:
                 column = Column(name, "list", offset, item.size, np.dtype("i8"), member, count=places[count])

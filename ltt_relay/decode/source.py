@@ -73,9 +73,12 @@ class Source:
 
     @property
     def events(self) -> np.ndarray:
-        """The packets of events: stream 0, without those that carry state."""
-        found: np.ndarray = self.packets[self.packets["stream"] == 0]
+        """The packets of events, without those that carry names."""
+        found: np.ndarray = self.packets[self._of_events()]
         return found
+
+    def _of_events(self) -> np.ndarray:
+        return np.isin(self.packets["stream"], self.format.event_streams)
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -180,7 +183,7 @@ class Source:
         found = self.events
         held_by = found["records"].copy()
         if (held_by < 0).any():
-            held_by = self.counts()[self.packets["stream"] == 0].sum(axis=1)
+            held_by = self.counts()[self._of_events()].sum(axis=1)
         edge, held = since, 0
         for i in np.argsort(found["begin"], kind="stable"):
             begin, more = int(found["begin"][i]), int(held_by[i])

@@ -203,10 +203,11 @@ class Trace(Mapping[str, pd.DataFrame]):
         """Return one time-ordered frame: timestamp, cpu, event, tid, comm, payload (as text); without state records."""
         from ltt_relay.decode.merge import merge_tables
 
+        streams = self._source.format.event_streams
         if events is None:
-            events = [name for name in self if self._plan.events[self._plan.names[name]].event.stream == 0]
+            events = [name for name in self if self._plan.events[self._plan.names[name]].event.stream in streams]
         tables = self.arrow(events, since, until, cpus, None, "ns")
-        known = [event.event.name for event in self._plan.events if event.event.stream == 0]
+        known = [event.event.name for event in self._plan.events if event.event.stream in streams]
         return merge_tables(tables, known, self._source.name_tables().tables[0].names, self._offset, time == "utc")
 
     def iter_merged(

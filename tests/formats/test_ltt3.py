@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from ltt_relay.formats.base import Event, UnknownEventError
+from ltt_relay.formats.layout import Chars, CString, resolve
 from ltt_relay.formats.ltt3 import EVENTS, FORMAT, HEADER_SIZE, PACKET, RECORD
 
 
@@ -25,7 +26,7 @@ def test_a_record_that_construct_builds_is_parsed_back(event: Event) -> None:
     for member in event.payload.subcons:
         if member.name == "args":
             values["args"] = [7] * 2
-        elif member.name in {"comm", "oldcomm", "newcomm", "filename", "text", "name"}:
+        elif isinstance(resolve(member), Chars | CString):
             values[member.name] = "näme"
         else:
             values[member.name] = 2 if member.name == "nargs" else 1
