@@ -48,14 +48,15 @@ struct relayfs_stream;
 
 /**
  * struct relayfs_writer - what writing a record touches: one per stream, changed only by the stream's CPU, irqs off
- * @cursor: end of the last record; NULL while no packet is open
- * @end: end of the sub-buffer
- * @limit: the latest time that 32 bits can tell from the packet's begin
+ * @cursor: where the next record goes; NULL while no packet is open
+ * @end: end of the sub-buffer; NULL while no packet is open, and once the channel is frozen
+ * @limit: the latest time that 32 bits can tell from the packet's begin; 0 while somebody is writing, so that one test
+ *	finds a packet that is too old, and a writer that interrupts another
  * @last: time of the last record; time never goes back in a stream
- * @produced: records asked for, written or lost
+ * @produced: records asked for, written or lost, but for those lost in an NMI or nested in another
  * @event_ids: bit id mod 64 is set if the packet has a record of that id
- * @records: records in the packet
- * @busy: a record is being written
+ * @record: the last record
+ * @packet_limit: what @limit is when nobody is writing; U64_MAX while no packet is open
  */
 struct relayfs_writer {
 	char *cursor;
@@ -64,10 +65,11 @@ struct relayfs_writer {
 	u64 last;
 	u64 produced;
 	u64 event_ids;
-	u32 records;
-	u32 busy;
+	struct ltt3_record_header *record;
 
 	/* from here on: touched when a packet begins or ends, or a record is lost */
+	u64 packet_limit;
+	u64 before;			/* @produced when the packet began, and what was lost since: the rest is in the packet */
 	struct rchan_buf *buf;
 	struct relayfs_ring *ring;
 	struct relayfs_stream *stream;
@@ -86,6 +88,7 @@ struct relayfs_writer {
 /* A reserved record: from relayfs_reserve() to relayfs_commit(), irqs off. */
 struct relayfs_slot {
 	struct relayfs_writer *writer;
+	u64 limit;
 	unsigned long flags;
 };
 
@@ -95,33 +98,50 @@ struct relayfs_channel_head {
 	struct relayfs_writer *global;	/* NULL for a channel with a stream per CPU */
 };
 
-char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len);
-void relayfs_lose(struct relayfs_writer *w, enum ltt3_lost reason);
-
-static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, u16 id, u32 len)
+static inline struct relayfs_writer __percpu *relayfs_writers(struct relayfs_channel *chan)
 {
-	u64 now = ktime_get_mono_fast_ns();
-	char *at;
+	return ((struct relayfs_channel_head *)chan)->writers;
+}
 
+char *relayfs_next_packet(struct relayfs_writer *w, size_t len, u64 limit);
+
+/*
+ * The way of every record, counted in instructions: nothing is kept across the call but @w and what the caller keeps.
+ * To be called with irqs off, @now having been read there.
+ */
+static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, struct relayfs_slot *slot, u64 now, u16 id,
+					       size_t len)
+{
+	u64 limit = w->limit;
+	char *at, *payload;
+
+	w->limit = 0;
+	barrier();
 	/* The fast clock may step back a little; taken as it is, that would read as 4.29 s forward. */
-	if (unlikely(now < w->last))
-		now = w->last;
-	w->produced++;
-	at = (char *)ALIGN((unsigned long)w->cursor, 8);
-	if (unlikely(len > (unsigned long)(w->end - at) || now > w->limit)) {
-		at = relayfs_next_packet(w, now, len);
+	now = max(now, w->last);
+	w->last = now;
+	at = w->cursor;
+	if (unlikely(at + ALIGN(len, 8) > w->end || now > limit)) {
+		at = relayfs_next_packet(w, len, limit);
 		if (!at)
 			return NULL;
+		limit = w->packet_limit;
+		now = w->last;
 	}
-	w->last = now;
-	w->cursor = at + len;
+	w->produced++;
 	w->event_ids |= 1ULL << (id % 64);
-	w->records++;
+	w->record = (struct ltt3_record_header *)at;
+	w->cursor = at + ALIGN(len, 8);
 	/* The padding behind the record is zero, whatever the sub-buffer held before. */
 	if (!__builtin_constant_p(len % 8) || len % 8)
 		*(u64 *)(at + ALIGN(len, 8) - 8) = 0;
 	*(u64 *)at = (u32)now | (u64)id << 32 | (u64)len << 48;
-	return at + LTT3_RECORD_HEADER_SIZE;
+	slot->writer = w;
+	slot->limit = limit;
+	payload = at + LTT3_RECORD_HEADER_SIZE;
+	if (!payload)
+		__builtin_unreachable();	/* spares the test that the compiler cannot know to be needless */
+	return payload;
 }
 
 /**
@@ -132,31 +152,22 @@ static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, u16 id,
  * @size: bytes of payload, without padding behind it
  *
  * Return: where the payload is to be written, with irqs off until relayfs_commit(); NULL if the record is lost, which
- * has been counted then, and irqs are as they were. May be called in any context; in an NMI it always loses. Between
- * this and relayfs_commit() nothing may be called that can fault, sleep or be traced.
+ * has been counted then, and irqs are as they were. May be called in any context; where it interrupts another record of
+ * the channel on the same CPU (an NMI, a probe on what the writer calls) it loses. Between this and relayfs_commit()
+ * nothing may be called that can fault, sleep or be traced.
  */
-static __always_inline void *relayfs_reserve(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id, u32 size)
+static __always_inline void *relayfs_reserve(struct relayfs_channel *chan, struct relayfs_slot *slot, u16 id,
+					     size_t size)
 {
-	struct relayfs_writer *w;
 	void *payload;
+	u64 now;
 
 	local_irq_save(slot->flags);
-	w = this_cpu_ptr(((struct relayfs_channel_head *)chan)->writers);
-	if (unlikely(w->busy || in_nmi())) {
-		relayfs_lose(w, in_nmi() ? LTT3_LOST_NMI : LTT3_LOST_NESTED);
-		goto none;
-	}
-	w->busy = 1;
-	barrier();
-	payload = __relayfs_reserve(w, id, LTT3_RECORD_HEADER_SIZE + size);
-	if (likely(payload)) {
-		slot->writer = w;
-		return payload;
-	}
-	w->busy = 0;
-none:
-	local_irq_restore(slot->flags);
-	return NULL;
+	now = ktime_get_mono_fast_ns();
+	payload = __relayfs_reserve(this_cpu_ptr(relayfs_writers(chan)), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
+	if (unlikely(!payload))
+		local_irq_restore(slot->flags);
+	return payload;
 }
 
 /**
@@ -166,7 +177,7 @@ none:
 static __always_inline void relayfs_commit(struct relayfs_slot *slot)
 {
 	barrier();
-	slot->writer->busy = 0;
+	slot->writer->limit = slot->limit;
 	local_irq_restore(slot->flags);
 }
 

@@ -124,8 +124,10 @@ void ltt_tell_filter(struct ltt_session *s)
 
 	if (filter)
 		WRITE_ONCE(s->switches, false);
-	for (i = 0; i < LTT_N_EVENTS; i++)
+	for (i = 0; i < LTT_N_EVENTS; i++) {
 		rcu_assign_pointer(s->events[i].filter, filter);
+		WRITE_ONCE(s->events[i].filtered, filter);
+	}
 	synchronize_rcu();
 	if (relayfs_channel_state(s->chan) == RELAYFS_RUNNING)
 		settle_switches(s);

@@ -46,8 +46,9 @@ struct ltt_event {
 
 /* What a probe is called with: one for each event of each session, so that no probe looks for sessions. */
 struct ltt_session_event {
-	struct relayfs_channel *chan;
+	struct relayfs_writer __percpu *writers;
 	struct ltt_filter __rcu *filter;
+	bool filtered;			/* there is one */
 	bool enabled;
 	bool registered;
 };

@@ -25,16 +25,39 @@
 #include "internal.h"
 #include "syscall_nargs.h"	/* made at build time from this kernel's headers */
 
+/*
+ * A record is begun by ltt_begin() and ended by ltt_end(), both with the probe's @data; between them nothing may be called
+ * that can fault, sleep or be traced.
+ */
+
+static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_session_event *se, u16 id, size_t size)
+{
+	void *payload;
+	u64 now;
+
+	local_irq_save(slot->flags);
+	now = ktime_get_mono_fast_ns();
+	payload = __relayfs_reserve(this_cpu_ptr(se->writers), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
+	if (unlikely(!payload))
+		local_irq_restore(slot->flags);
+	return payload;
+}
+
 /* Begins a record of event @NAME with @more bytes behind the fixed part; @other is a task besides the current one. */
 #define ltt_begin(slot, data, NAME, other, more)							\
 ({													\
 	struct ltt_session_event *se__ = (data);							\
 	void *p__ = NULL;										\
 													\
-	if (likely(!rcu_access_pointer(se__->filter)) || ltt_filter_pass(&se__->filter, other))	\
-		p__ = relayfs_reserve(se__->chan, slot, LTT3_ID_##NAME, LTT3_##NAME##_SIZE + (more));	\
+	if (likely(!se__->filtered) || ltt_filter_pass(&se__->filter, other))				\
+		p__ = ltt_reserve(slot, se__, LTT3_ID_##NAME, LTT3_##NAME##_SIZE + (more));		\
 	p__;												\
 })
+
+static __always_inline void ltt_end(struct relayfs_slot *slot, void *data)
+{
+	relayfs_commit(slot);
+}
 
 /* ------------------------------------------------------------------------------------------------------- sched --- */
 
@@ -57,7 +80,7 @@ static __always_inline void record_switch(void *data, const struct task_struct *
 	p->prev_prio = prev->prio;
 	p->next_prio = next->prio;
 	p->prev_state = state;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 
 #ifdef LTT_SWITCH_HAS_STATE
@@ -85,7 +108,7 @@ static void ltt_probe_sched_waking(void *data, struct task_struct *task)
 	p->pid = task->pid;
 	p->prio = task->prio;
 	p->target_cpu = task_cpu(task);
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sched_waking, struct task_struct *);
 
@@ -99,7 +122,7 @@ static void ltt_probe_sched_wakeup(void *data, struct task_struct *task)
 	p->pid = task->pid;
 	p->prio = task->prio;
 	p->target_cpu = task_cpu(task);
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sched_wakeup, struct task_struct *);
 
@@ -113,7 +136,7 @@ static void ltt_probe_sched_process_fork(void *data, struct task_struct *parent,
 	p->parent_pid = parent->pid;
 	p->child_pid = child->pid;
 	p->child_tgid = child->tgid;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sched_process_fork, struct task_struct *, struct task_struct *);
 
@@ -129,7 +152,7 @@ static void ltt_probe_sched_process_exec(void *data, struct task_struct *task, p
 	p->old_pid = old_pid;
 	memcpy(p->filename, bprm->filename, len);
 	p->filename[len] = 0;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sched_process_exec, struct task_struct *, pid_t, struct linux_binprm *);
 
@@ -142,7 +165,7 @@ static __always_inline void record_exit(void *data, struct task_struct *task)
 		return;
 	p->pid = task->pid;
 	p->prio = task->prio;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 
 #ifdef LTT_EXIT_HAS_GROUP_DEAD
@@ -171,86 +194,115 @@ static void ltt_probe_task_rename(void *data, struct task_struct *task, const ch
 	memset(p->newcomm, 0, LTT3_COMM_LEN);
 	memcpy(p->newcomm, comm, strnlen(comm, LTT3_COMM_LEN));
 	p->oom_score_adj = task->signal->oom_score_adj;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(task_rename, struct task_struct *, const char *);
 
 /* --------------------------------------------------------------------------------------------------------- sys --- */
 
-static __always_inline s16 syscall_id(long id)
+#ifdef CONFIG_X86_X32_ABI
+#define X32_BIT __X32_SYSCALL_BIT
+#else
+#define X32_BIT 0
+#endif
+
+static u8 syscall_abi(long id)
 {
+#ifdef CONFIG_X86_64
+	return in_ia32_syscall() ? LTT3_ABI_IA32 : id > 0 && (id & X32_BIT) ? LTT3_ABI_X32 : LTT3_ABI_NATIVE;
+#else
+	return in_compat_syscall() ? LTT3_ABI_IA32 : LTT3_ABI_NATIVE;
+#endif
+}
+
+static s16 syscall_id(long id, u8 abi)
+{
+	if (abi == LTT3_ABI_X32)
+		id &= ~(long)X32_BIT;
 	return id == (s16)id ? id : S16_MIN;
 }
 
-/* A call that the table does not know gets all six. */
-static __always_inline unsigned int syscall_nargs_of(long id)
-{
-	return likely((unsigned long)id < ARRAY_SIZE(syscall_nargs)) ? syscall_nargs[id] : 6;
-}
-
-static __always_inline u8 syscall_abi(void)
+/* Is it a call of the native kind with a number that there is? Of the others little is asked but that they be right. */
+static __always_inline bool syscall_common(unsigned long id)
 {
 #ifdef CONFIG_X86_64
-	if (unlikely(in_ia32_syscall()))
-		return LTT3_ABI_IA32;
-#ifdef CONFIG_X86_X32_ABI
-	if (unlikely(in_x32_syscall()))
-		return LTT3_ABI_X32;
+	return id < ARRAY_SIZE(syscall_nargs) && !in_ia32_syscall();
+#else
+	return id < ARRAY_SIZE(syscall_nargs) && !in_compat_syscall();
 #endif
-#elif defined(CONFIG_COMPAT)
-	if (unlikely(in_compat_syscall()))
-		return LTT3_ABI_IA32;
-#endif
-	return LTT3_ABI_NATIVE;
 }
 
-static void ltt_probe_sys_enter(void *data, struct pt_regs *regs, long id)
+/* A call that the table does not know gets all six arguments. */
+static noinline void record_other_enter(void *data, struct pt_regs *regs, long id)
 {
-	u8 abi = syscall_abi();
-	unsigned int nargs = likely(!abi) ? syscall_nargs_of(id) : 6;
+	unsigned long args[6];
 	struct relayfs_slot slot;
-	struct ltt3_sys_enter *p = ltt_begin(&slot, data, SYS_ENTER, NULL, nargs * sizeof(u64));
+	struct ltt3_sys_enter *p = ltt_begin(&slot, data, SYS_ENTER, NULL, sizeof(p->args[0]) * ARRAY_SIZE(args));
+	int i;
 
 	if (!p)
 		return;
 	p->tid = current->pid;
-	p->id = syscall_id(id);
-	p->abi = abi;
-	p->nargs = nargs;
+	p->abi = syscall_abi(id);
+	p->id = syscall_id(id, p->abi);
+	p->nargs = ARRAY_SIZE(args);
+	syscall_get_arguments(current, regs, args);
+	for (i = 0; i < ARRAY_SIZE(args); i++)
+		p->args[i] = args[i];
+	ltt_end(&slot, data);
+}
+
+static __always_inline void copy_arguments(u64 *to, struct pt_regs *regs, size_t n)
+{
 #ifdef CONFIG_X86_64
-	if (likely(!abi)) {
-		switch (nargs) {
-		case 6:
-			p->args[5] = regs->r9;
-			fallthrough;
-		case 5:
-			p->args[4] = regs->r8;
-			fallthrough;
-		case 4:
-			p->args[3] = regs->r10;
-			fallthrough;
-		case 3:
-			p->args[2] = regs->dx;
-			fallthrough;
-		case 2:
-			p->args[1] = regs->si;
-			fallthrough;
-		case 1:
-			p->args[0] = regs->di;
-		}
-		relayfs_commit(&slot);
+	if (!n)
+		return;
+	to[0] = regs->di;
+	if (n == 1)
+		return;
+	to[1] = regs->si;
+	if (n == 2)
+		return;
+	to[2] = regs->dx;
+	if (n == 3)
+		return;
+	to[3] = regs->r10;
+	if (n == 4)
+		return;
+	to[4] = regs->r8;
+	if (n == 5)
+		return;
+	to[5] = regs->r9;
+#else
+	unsigned long args[6];
+	size_t i;
+
+	syscall_get_arguments(current, regs, args);
+	for (i = 0; i < n; i++)
+		to[i] = args[i];
+#endif
+}
+
+static void ltt_probe_sys_enter(void *data, struct pt_regs *regs, long id)
+{
+	struct relayfs_slot slot;
+	struct ltt3_sys_enter *p;
+	size_t nargs;
+
+	if (unlikely(!syscall_common(id))) {
+		record_other_enter(data, regs, id);
 		return;
 	}
-#endif
-	{
-		unsigned long args[6];
-		unsigned int i;
-
-		syscall_get_arguments(current, regs, args);
-		for (i = 0; i < nargs; i++)
-			p->args[i] = args[i];
-	}
-	relayfs_commit(&slot);
+	nargs = syscall_nargs[id];
+	p = ltt_begin(&slot, data, SYS_ENTER, NULL, nargs * sizeof(u64));
+	if (!p)
+		return;
+	p->tid = current->pid;
+	p->id = id;
+	p->abi = LTT3_ABI_NATIVE;
+	p->nargs = nargs;
+	copy_arguments(p->args, regs, nargs);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sys_enter, struct pt_regs *, long);
 
@@ -258,15 +310,21 @@ static void ltt_probe_sys_exit(void *data, struct pt_regs *regs, long ret)
 {
 	struct relayfs_slot slot;
 	struct ltt3_sys_exit *p = ltt_begin(&slot, data, SYS_EXIT, NULL, 0);
+	int id;
 
 	if (!p)
 		return;
+	id = syscall_get_nr(current, regs);
 	p->tid = current->pid;
-	p->id = syscall_id(syscall_get_nr(current, regs));
-	p->abi = syscall_abi();
-	p->reserved = 0;
+	if (likely(syscall_common((unsigned int)id))) {
+		*(u32 *)&p->id = id;	/* and the two bytes behind it, which are 0 for a native call */
+	} else {
+		p->abi = syscall_abi(id);
+		p->id = syscall_id(id, p->abi);
+		p->reserved = 0;
+	}
 	p->ret = ret;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(sys_exit, struct pt_regs *, long);
 
@@ -280,7 +338,7 @@ static void ltt_probe_irq_handler_entry(void *data, int irq, struct irqaction *a
 	if (!p)
 		return;
 	p->irq = irq;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(irq_handler_entry, int, struct irqaction *);
 
@@ -293,7 +351,7 @@ static void ltt_probe_irq_handler_exit(void *data, int irq, struct irqaction *ac
 		return;
 	p->irq = irq;
 	p->ret = ret;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(irq_handler_exit, int, struct irqaction *, int);
 
@@ -305,7 +363,7 @@ static void ltt_probe_softirq_entry(void *data, unsigned int vec)
 	if (!p)
 		return;
 	p->vec = vec;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(softirq_entry, unsigned int);
 
@@ -317,7 +375,7 @@ static void ltt_probe_softirq_exit(void *data, unsigned int vec)
 	if (!p)
 		return;
 	p->vec = vec;
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 COMPAT_CHECK_TRACEPOINT(softirq_exit, unsigned int);
 
@@ -334,7 +392,7 @@ static void ltt_probe_page_fault_user(void *data, unsigned long address, struct 
 	p->error_code = error_code;
 	p->address = address;
 	p->ip = instruction_pointer(regs);
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 
 static void ltt_probe_page_fault_kernel(void *data, unsigned long address, struct pt_regs *regs,
@@ -349,7 +407,7 @@ static void ltt_probe_page_fault_kernel(void *data, unsigned long address, struc
 	p->error_code = error_code;
 	p->address = address;
 	p->ip = instruction_pointer(regs);
-	relayfs_commit(&slot);
+	ltt_end(&slot, data);
 }
 #if __has_include(<trace/events/exceptions.h>) || __has_include(<asm/trace/exceptions.h>)
 COMPAT_CHECK_TRACEPOINT(page_fault_user, unsigned long, struct pt_regs *, unsigned long);
@@ -372,7 +430,7 @@ bool ltt_write_marker(struct ltt_session *s, const char *text, size_t len)
 	p->tid = current->pid;
 	memcpy(p->text, text, len);
 	p->text[len] = 0;
-	relayfs_commit(&slot);
+	ltt_end(&slot, se);
 	return true;
 }
 

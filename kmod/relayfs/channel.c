@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels: their life, and the changes of ring that resize, snapshot and reset come down to.
+ * Channels: their life, from open to close.
  *
- * A change of ring ("flip") is made for each stream on its own CPU: the packet is closed, the writer gets the new ring,
- * and the reader finds the old one as the stream's drain, to be read out first. Locks, outermost first: the channel's
- * mutex, cpus_read_lock, a stream's mutex. mkdir and rmdir hold inode locks around them; nothing here takes one.
+ * Locks, outermost first: the channel's mutex, cpus_read_lock, a stream's mutex. mkdir and rmdir hold inode locks around
+ * them; nothing here takes one.
  */
 #include <linux/cpu.h>
-#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -18,23 +16,11 @@
 #include "internal.h"
 
 #define MAX_SUBBUF_SIZE	(64UL << 20)
-#define MAX_SUBBUFS	65536UL
-#define QUIET_SECONDS	10
-
-/* Sets @s to each stream in turn; a hole is where no CPU can be. */
-#define for_each_stream(s, i, chan)								\
-	for ((i) = 0; ((s) = relayfs_next_stream(chan, &(i))); (i)++)
-
-static struct relayfs_stream *relayfs_next_stream(struct relayfs_channel *chan, unsigned int *i)
-{
-	while (*i < chan->n_streams && !chan->streams[*i])
-		++*i;
-	return *i < chan->n_streams ? chan->streams[*i] : NULL;
-}
 
 /* ------------------------------------------------------------------------------------------------- small helpers --- */
 
-static __printf(3, 4) int refuse(struct relayfs_channel *chan, int err, const char *why, ...)
+/* Notes why a request is refused, for relayfs_channel_error(). */
+int relayfs_refuse(struct relayfs_channel *chan, int err, const char *why, ...)
 {
 	va_list args;
 
@@ -44,23 +30,39 @@ static __printf(3, 4) int refuse(struct relayfs_channel *chan, int err, const ch
 	return err;
 }
 
+struct writer_call {
+	struct relayfs_writer *writer;
+	void (*fn)(void *info);
+	void *info;
+};
+
+/* To a record that comes in between, in an NMI or by a tracepoint in what @fn calls, this looks like a record. */
+static void run_guarded(void *info)
+{
+	const struct writer_call *call = info;
+
+	call->writer->limit = 0;
+	barrier();
+	call->fn(call->info);
+	barrier();
+	call->writer->limit = call->writer->packet_limit;
+}
+
 /* Runs @fn as the only one that touches the writer: on its CPU, or for it while it is offline. cpus_read_lock held. */
 void relayfs_on_writer(struct relayfs_stream *s, void (*fn)(void *info), void *info)
 {
+	bool global = s->chan->attr.flags & RELAYFS_GLOBAL;
 	struct relayfs_writer *w = s->writer;
+	struct writer_call call = { w, fn, info };
 	unsigned long flags;
 
-	if (s->chan->attr.flags & RELAYFS_GLOBAL) {
-		raw_spin_lock_irqsave(&w->lock, flags);
-		w->owner = raw_smp_processor_id() + 1;
-		fn(info);
-		w->owner = 0;
-		raw_spin_unlock_irqrestore(&w->lock, flags);
-	} else if (!cpu_online(s->cpu) || smp_call_function_single(s->cpu, fn, info, 1)) {
-		local_irq_save(flags);
-		fn(info);
-		local_irq_restore(flags);
-	}
+	if (!global && cpu_online(s->cpu) && !smp_call_function_single(s->cpu, run_guarded, &call, 1))
+		return;
+	raw_spin_lock_irqsave(&w->lock, flags);
+	w->owner = raw_smp_processor_id() + 1;
+	run_guarded(&call);
+	w->owner = 0;
+	raw_spin_unlock_irqrestore(&w->lock, flags);
 }
 
 /* The clock's offset can be read exactly only where the timekeeper may be asked: not in a probe. */
@@ -97,7 +99,7 @@ void relayfs_flush_stream(struct relayfs_stream *s)
 	struct relayfs_writer *w = s->writer;
 
 	relayfs_note_clock(s->chan);
-	if (READ_ONCE(w->records) || relayfs_discarded(w) + READ_ONCE(w->overwritten) != READ_ONCE(w->reported)) {
+	if (relayfs_records(w) || relayfs_discarded(w) + READ_ONCE(w->overwritten) != READ_ONCE(w->reported)) {
 		cpus_read_lock();
 		relayfs_on_writer(s, close_for_flush, w);
 		cpus_read_unlock();
@@ -128,76 +130,11 @@ void relayfs_channel_flush(struct relayfs_channel *chan)
 
 	mutex_lock(&chan->lock);
 	if (chan->state == RELAYFS_RUNNING)
-		for_each_stream(s, i, chan)
+		relayfs_for_each_stream(s, i, chan)
 			relayfs_flush_stream(s);
 	mutex_unlock(&chan->lock);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_flush);
-
-/* --------------------------------------------------------------------------------------------------------- flip --- */
-
-struct flip {
-	struct relayfs_writer *writer;
-	struct relayfs_ring *ring;
-};
-
-static void flip_writer(void *info)
-{
-	struct flip *flip = info;
-	struct relayfs_writer *w = flip->writer;
-
-	relayfs_close_packet(w, false);
-	w->ring = flip->ring;
-	w->buf = relayfs_ring_buf(flip->ring, w->stream->cpu);
-}
-
-/*
- * Gives all writers @ring (one reference is used up); what they wrote to becomes the drain of each stream.
- * Caller holds the channel's mutex and cpus_read_lock, and no stream has a drain.
- */
-static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bool snapshot)
-{
-	struct relayfs_ring *old = chan->ring;
-	struct relayfs_stream *s;
-	unsigned int i;
-
-	chan->ring = ring;
-	for_each_stream(s, i, chan) {
-		struct flip flip = { s->writer, ring };
-		struct rchan_buf *buf;
-
-		mutex_lock(&s->lock);
-		relayfs_on_writer(s, flip_writer, &flip);
-		s->live = ring;
-		buf = relayfs_ring_buf(old, s->cpu);
-		if (buf) {
-			relayfs_ring_get(old);
-			s->drain = old;
-			s->drain_limit = buf->subbufs_produced;
-		}
-		s->snapshot_end = snapshot;
-		mutex_unlock(&s->lock);
-		relayfs_news(s);
-	}
-	relayfs_ring_put(old);
-}
-
-/* Is a drain of an earlier flip still to be read? Empty ones are dropped. */
-static bool drain_pending(struct relayfs_channel *chan)
-{
-	struct relayfs_stream *s;
-	bool pending = false;
-	unsigned int i;
-
-	for_each_stream(s, i, chan) {
-		mutex_lock(&s->lock);
-		if (s->drain && !relayfs_drain_left(s))
-			relayfs_end_drain(s);
-		pending |= !!s->drain;
-		mutex_unlock(&s->lock);
-	}
-	return pending;
-}
 
 /* ---------------------------------------------------------------------------------------------- start and stop --- */
 
@@ -235,16 +172,16 @@ int relayfs_channel_start(struct relayfs_channel *chan)
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
 	if (chan->state == RELAYFS_RUNNING) {
-		err = refuse(chan, -EBUSY, "it is running already");
+		err = relayfs_refuse(chan, -EBUSY, "it is running already");
 		goto unlock;
 	}
 	relayfs_note_clock(chan);
 	if (flight && chan->ring && chan->state == RELAYFS_STOPPED) {
-		for_each_stream(s, i, chan) {
+		relayfs_for_each_stream(s, i, chan) {
 			struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
 
 			if (s->drain || (buf && relayfs_ring_oldest(s->live, buf) != buf->subbufs_produced))
-				err = refuse(chan, -EBUSY, "the last recording has not been read: read it, or reset");
+				err = relayfs_refuse(chan, -EBUSY, "the last recording has not been read: read it, or reset");
 		}
 		if (err)
 			goto unlock;
@@ -268,7 +205,7 @@ int relayfs_channel_start(struct relayfs_channel *chan)
 		chan->spare = ring;
 	}
 	WRITE_ONCE(chan->state, RELAYFS_RUNNING);
-	for_each_stream(s, i, chan) {
+	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
 		s->live = chan->ring;
 		relayfs_on_writer(s, let_run, s->writer);
@@ -300,11 +237,11 @@ void relayfs_channel_stop(struct relayfs_channel *chan)
 	if (chan->state == RELAYFS_RUNNING) {
 		cpus_read_lock();
 		relayfs_note_clock(chan);
-		for_each_stream(s, i, chan)
+		relayfs_for_each_stream(s, i, chan)
 			relayfs_on_writer(s, let_stop, s->writer);
 		WRITE_ONCE(chan->state, RELAYFS_STOPPED);
 		cpus_read_unlock();
-		for_each_stream(s, i, chan)
+		relayfs_for_each_stream(s, i, chan)
 			relayfs_news(s);
 	}
 	mutex_unlock(&chan->lock);
@@ -316,7 +253,7 @@ EXPORT_SYMBOL_GPL(relayfs_channel_stop);
  * relayfs_channel_freeze() - stop writing at once, from any context, without locks
  * @chan: the channel
  *
- * For a panic or a trigger: one store a CPU. What a CPU is writing at this moment it still writes. Use
+ * For a panic or a trigger: two stores a CPU. What a CPU is writing at this moment it still writes, and no more. Use
  * relayfs_channel_stop() afterwards where that is possible.
  */
 void relayfs_channel_freeze(struct relayfs_channel *chan)
@@ -324,226 +261,13 @@ void relayfs_channel_freeze(struct relayfs_channel *chan)
 	struct relayfs_stream *s;
 	unsigned int i;
 
-	for_each_stream(s, i, chan)
+	relayfs_for_each_stream(s, i, chan)
 		WRITE_ONCE(s->writer->running, false);
+	smp_mb();	/* pairs with the one in open_packet() */
+	relayfs_for_each_stream(s, i, chan)
+		WRITE_ONCE(s->writer->end, NULL);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_freeze);
-
-/* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
-
-static int make_spare(struct relayfs_channel *chan)
-{
-	struct relayfs_ring *ring;
-
-	if (chan->spare)
-		return 0;
-	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
-	if (IS_ERR(ring))
-		return PTR_ERR(ring);
-	chan->spare = ring;
-	return 0;
-}
-
-/**
- * relayfs_channel_snapshot() - freeze what a flight recorder holds, and go on recording
- * @chan: a running channel in flight mode
- * @discard: throw away what has not been read of the last snapshot; its records count as overwritten
- *
- * Return: 0; -EINVAL if it is not a running flight recorder; -EBUSY if the last snapshot has not been read; -ENOMEM.
- */
-int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
-{
-	struct relayfs_ring *ring;
-	struct relayfs_stream *s;
-	unsigned int i;
-	int err = 0;
-
-	mutex_lock(&chan->lock);
-	cpus_read_lock();
-	if (!(chan->attr.flags & RELAYFS_FLIGHT) || chan->state != RELAYFS_RUNNING) {
-		err = refuse(chan, -EINVAL, "a snapshot is of a running session in flight mode");
-		goto unlock;
-	}
-	if (discard) {
-		for_each_stream(s, i, chan) {
-			mutex_lock(&s->lock);
-			if (s->drain) {
-				s->writer->overwritten += relayfs_cut_drain(s);
-				s->snapshot_end = s->drain;
-			}
-			mutex_unlock(&s->lock);
-		}
-	}
-	if (drain_pending(chan)) {
-		err = refuse(chan, -EBUSY, "the last snapshot has not been read: read it, or write snapshot!");
-		goto unlock;
-	}
-	err = make_spare(chan);
-	if (err)
-		goto unlock;
-	ring = chan->spare;
-	chan->spare = NULL;
-	flip_all(chan, ring, true);
-	/* The next one is made ready now, when nobody waits for it; if there is no memory, the next snapshot says so. */
-	make_spare(chan);
-unlock:
-	cpus_read_unlock();
-	mutex_unlock(&chan->lock);
-	return err;
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
-
-static int resize(struct relayfs_channel *chan, size_t n_subbufs)
-{
-	struct relayfs_ring *ring;
-
-	if (n_subbufs < 2 || n_subbufs > MAX_SUBBUFS)
-		return refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, MAX_SUBBUFS);
-	if (n_subbufs == chan->attr.n_subbufs && chan->ring)
-		return 0;
-	if (!chan->ring) {
-		chan->attr.n_subbufs = n_subbufs;
-		return 0;
-	}
-	if (chan->attr.flags & RELAYFS_FLIGHT)
-		return refuse(chan, -EBUSY, "a flight recorder is resized before its first start");
-	if (drain_pending(chan))
-		return refuse(chan, -EBUSY, "what was recorded before the last resize has not been read yet");
-	ring = relayfs_ring_open(chan, n_subbufs, 1);
-	if (IS_ERR(ring))
-		return PTR_ERR(ring);
-	chan->attr.n_subbufs = n_subbufs;
-	flip_all(chan, ring, false);
-	return 0;
-}
-
-/**
- * relayfs_channel_resize() - change the number of sub-buffers, while it runs
- * @chan: a channel in stream mode
- * @n_subbufs: sub-buffers of each stream
- *
- * What is in the old sub-buffers is read first; until then there are both, and no other resize.
- *
- * Return: 0, -EINVAL, -EBUSY or -ENOMEM, with the reason in relayfs_channel_error().
- */
-int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
-{
-	int err;
-
-	mutex_lock(&chan->lock);
-	cpus_read_lock();
-	err = resize(chan, n_subbufs);
-	cpus_read_unlock();
-	mutex_unlock(&chan->lock);
-	return err;
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_resize);
-
-/* The part of the sub-buffers of the fullest stream that is unread, in percent. */
-static unsigned int fill_level(struct relayfs_channel *chan)
-{
-	struct relayfs_stream *s;
-	unsigned int i, level = 0;
-
-	for_each_stream(s, i, chan) {
-		struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
-
-		if (buf)
-			level = max_t(unsigned int, level, 100 * (READ_ONCE(buf->subbufs_produced) -
-						READ_ONCE(buf->subbufs_consumed)) / chan->attr.n_subbufs);
-	}
-	return level;
-}
-
-/*
- * Makes the ring larger at half full, and half as large after QUIET_SECONDS at less than an eighth.
- *
- * It grows at once to the largest size there is memory for: until the old ring has been read it cannot grow again, and
- * a reader that is behind will not have read it in time.
- */
-static void resize_to_need(struct work_struct *work)
-{
-	struct relayfs_channel *chan = container_of(to_delayed_work(work), struct relayfs_channel, resize);
-	size_t n;
-
-	mutex_lock(&chan->lock);
-	cpus_read_lock();
-	n = chan->attr.n_subbufs;
-	if (chan->state == RELAYFS_RUNNING && !drain_pending(chan)) {
-		unsigned int level = fill_level(chan);
-
-		if (level >= 50) {
-			size_t more = chan->attr.n_subbufs_max;
-
-			while (more > n && resize(chan, more))
-				more = more / 2 > n ? more / 2 : 0;
-		}
-		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
-		if (chan->quiet >= QUIET_SECONDS && n / 2 >= chan->n_subbufs_min) {
-			resize(chan, n / 2);
-			chan->quiet = 0;
-		}
-	}
-	if (chan->state == RELAYFS_RUNNING)
-		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
-	cpus_read_unlock();
-	mutex_unlock(&chan->lock);
-}
-
-static void feel_pressure(struct irq_work *work)
-{
-	struct relayfs_channel *chan = container_of(work, struct relayfs_channel, pressure);
-
-	mod_delayed_work(relayfs_wq, &chan->resize, 0);
-}
-
-/**
- * relayfs_channel_reset() - throw away what has not been read
- * @chan: the channel; if it is running it goes on with empty buffers
- *
- * The records count as lost by reset; a packet that a reader is in the middle of stays.
- *
- * Return: 0 or -ENOMEM.
- */
-int relayfs_channel_reset(struct relayfs_channel *chan)
-{
-	struct relayfs_ring *ring = NULL;
-	struct relayfs_stream *s;
-	unsigned int i;
-	int err = 0;
-
-	mutex_lock(&chan->lock);
-	cpus_read_lock();
-	if (!chan->ring)
-		goto unlock;
-	for_each_stream(s, i, chan) {
-		mutex_lock(&s->lock);
-		if (s->drain)
-			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
-		mutex_unlock(&s->lock);
-	}
-	if (drain_pending(chan)) {
-		err = refuse(chan, -EBUSY, "a reader is in the middle of a packet of an earlier reset or resize");
-		goto unlock;
-	}
-	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
-	if (IS_ERR(ring)) {
-		err = PTR_ERR(ring);
-		goto unlock;
-	}
-	flip_all(chan, ring, false);
-	for_each_stream(s, i, chan) {
-		mutex_lock(&s->lock);
-		if (s->drain)
-			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
-		mutex_unlock(&s->lock);
-	}
-unlock:
-	cpus_read_unlock();
-	mutex_unlock(&chan->lock);
-	return err;
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_reset);
 
 /* ----------------------------------------------------------------------------------------------- open and close --- */
 
@@ -565,6 +289,8 @@ static void free_channel(struct relayfs_object *obj)
 static void init_writer(struct relayfs_writer *w, struct relayfs_stream *s)
 {
 	raw_spin_lock_init(&w->lock);
+	w->limit = U64_MAX;
+	w->packet_limit = U64_MAX;
 	w->stream = s;
 }
 
@@ -588,15 +314,15 @@ static struct relayfs_stream *make_stream(struct relayfs_channel *chan, int cpu)
 static int check_sizes(struct relayfs_channel *chan, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max)
 {
 	if (subbuf_size < PAGE_SIZE || subbuf_size % PAGE_SIZE || subbuf_size > MAX_SUBBUF_SIZE)
-		return refuse(chan, -EINVAL, "subbuf_size is %zu, and should be a multiple of %lu up to %lu",
+		return relayfs_refuse(chan, -EINVAL, "subbuf_size is %zu, and should be a multiple of %lu up to %lu",
 			      subbuf_size, PAGE_SIZE, MAX_SUBBUF_SIZE);
-	if (n_subbufs < 2 || n_subbufs > MAX_SUBBUFS)
-		return refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, MAX_SUBBUFS);
-	if (n_subbufs_max > MAX_SUBBUFS)
-		return refuse(chan, -EINVAL, "n_subbufs_max is %zu, and should be at most %lu", n_subbufs_max,
-			      MAX_SUBBUFS);
+	if (n_subbufs < 2 || n_subbufs > RELAYFS_MAX_SUBBUFS)
+		return relayfs_refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, RELAYFS_MAX_SUBBUFS);
+	if (n_subbufs_max > RELAYFS_MAX_SUBBUFS)
+		return relayfs_refuse(chan, -EINVAL, "n_subbufs_max is %zu, and should be at most %lu", n_subbufs_max,
+			      RELAYFS_MAX_SUBBUFS);
 	if ((u64)subbuf_size * max(n_subbufs, n_subbufs_max) > UINT_MAX)
-		return refuse(chan, -EINVAL, "subbuf_size times n_subbufs is %llu, and should be below 4 GiB",
+		return relayfs_refuse(chan, -EINVAL, "subbuf_size times n_subbufs is %llu, and should be below 4 GiB",
 			      (u64)subbuf_size * max(n_subbufs, n_subbufs_max));
 	return 0;
 }
@@ -622,8 +348,8 @@ struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *
 	chan->n_subbufs_min = attr->n_subbufs;
 	chan->n_streams = n;
 	mutex_init(&chan->lock);
-	INIT_DELAYED_WORK(&chan->resize, resize_to_need);
-	init_irq_work(&chan->pressure, feel_pressure);
+	INIT_DELAYED_WORK(&chan->resize, relayfs_resize_to_need);
+	init_irq_work(&chan->pressure, relayfs_feel_pressure);
 	chan->template.stream_id = attr->stream_id;
 	chan->template.magic = LTT3_MAGIC;
 	chan->template.major = LTT3_MAJOR;
@@ -681,7 +407,7 @@ int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, 
 		goto unlock;
 	if (chan->ring && ((flags | fixed) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||
 			   n_subbufs != chan->attr.n_subbufs)) {
-		err = refuse(chan, -EBUSY, "it has been started: mode and subbuf_size are fixed");
+		err = relayfs_refuse(chan, -EBUSY, "it has been started: mode and subbuf_size are fixed");
 		goto unlock;
 	}
 	chan->attr.flags = flags | fixed;
@@ -721,7 +447,7 @@ void relayfs_channel_close(struct relayfs_channel *chan)
 	mutex_lock(&chan->lock);
 	WRITE_ONCE(chan->state, RELAYFS_DEAD);
 	cpus_read_lock();
-	for_each_stream(s, i, chan) {
+	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
 		relayfs_on_writer(s, detach_writer, s->writer);
 		if (s->drain)
@@ -738,7 +464,7 @@ void relayfs_channel_close(struct relayfs_channel *chan)
 	mutex_unlock(&chan->lock);
 	irq_work_sync(&chan->pressure);
 	cancel_delayed_work_sync(&chan->resize);
-	for_each_stream(s, i, chan)
+	relayfs_for_each_stream(s, i, chan)
 		wake_up_interruptible(&s->wait);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_close);
@@ -805,7 +531,7 @@ static void sample_writer(void *info)
 	/* Those two are lost before the writer could count them as asked for. */
 	stats->produced = w->produced + stats->lost[LTT3_LOST_NMI] + stats->lost[LTT3_LOST_NESTED];
 	stats->overwritten = w->overwritten;
-	stats->pending = w->published + w->records;
+	stats->pending = w->published + relayfs_records(w);
 	stats->packets = w->packets;
 }
 

@@ -117,6 +117,19 @@ struct relayfs_dir {
 	struct list_head children;	/* under the inode's lock */
 };
 
+#define RELAYFS_MAX_SUBBUFS	65536UL
+
+/* Sets @s to each stream in turn; a hole is where no CPU can be. */
+#define relayfs_for_each_stream(s, i, chan)							\
+	for ((i) = 0; ((s) = relayfs_next_stream(chan, &(i))); (i)++)
+
+static inline struct relayfs_stream *relayfs_next_stream(struct relayfs_channel *chan, unsigned int *i)
+{
+	while (*i < chan->n_streams && !chan->streams[*i])
+		++*i;
+	return *i < chan->n_streams ? chan->streams[*i] : NULL;
+}
+
 extern struct workqueue_struct *relayfs_wq;
 
 /* ring.c */
@@ -128,16 +141,29 @@ size_t relayfs_ring_oldest(struct relayfs_ring *ring, struct rchan_buf *buf);
 struct ltt3_packet_header *relayfs_ring_packet(struct relayfs_ring *ring, struct rchan_buf *buf, size_t index);
 
 /* write.c */
+
+/* Records in the packet that is being written. */
+static inline u64 relayfs_records(const struct relayfs_writer *w)
+{
+	return READ_ONCE(w->packet) ? READ_ONCE(w->produced) - READ_ONCE(w->before) : 0;
+}
+
 void relayfs_close_packet(struct relayfs_writer *w, bool even_empty);
+void relayfs_seal_header(struct relayfs_writer *w, struct ltt3_packet_header *h);
 u64 relayfs_discarded(const struct relayfs_writer *w);
 void relayfs_fill_header(struct relayfs_writer *w, struct ltt3_packet_header *h, u64 now);
 void relayfs_finish_header(struct relayfs_writer *w, struct ltt3_packet_header *h);
 
 /* channel.c */
+__printf(3, 4) int relayfs_refuse(struct relayfs_channel *chan, int err, const char *why, ...);
 void relayfs_on_writer(struct relayfs_stream *s, void (*fn)(void *info), void *info);
 void relayfs_flush_stream(struct relayfs_stream *s);
 void relayfs_note_clock(struct relayfs_channel *chan);
 void relayfs_news(struct relayfs_stream *s);
+
+/* flip.c */
+void relayfs_resize_to_need(struct work_struct *work);
+void relayfs_feel_pressure(struct irq_work *work);
 
 /* read.c */
 extern const struct file_operations relayfs_stream_fops;

@@ -29,18 +29,25 @@ u64 relayfs_discarded(const struct relayfs_writer *w)
 	return sum;
 }
 
-/**
- * relayfs_lose() - count a lost record
- * @w: the writer
- * @reason: why
- *
- * Each reason is counted in one context only (NMI, nested in a record, or the writer itself), so needs no atomics.
- */
-void relayfs_lose(struct relayfs_writer *w, enum ltt3_lost reason)
+/* Each reason is counted in one context only (NMI, nested in a record, or the writer itself), so needs no atomics. */
+static void lose(struct relayfs_writer *w, enum ltt3_lost reason)
 {
 	WRITE_ONCE(w->lost[reason], w->lost[reason] + 1);
 }
-EXPORT_SYMBOL_GPL(relayfs_lose);
+
+/* A record that was asked for, by the writer itself. */
+static void lose_asked(struct relayfs_writer *w, enum ltt3_lost reason)
+{
+	w->produced++;
+	w->before++;
+	lose(w, reason);
+}
+
+/* For a global channel, whose lock was not to be had: other CPUs may be here as well. */
+static void lose_anywhere(struct relayfs_writer *w, enum ltt3_lost reason)
+{
+	atomic64_inc((atomic64_t *)&w->lost[reason]);
+}
 
 /* What is known when a packet begins. */
 void relayfs_fill_header(struct relayfs_writer *w, struct ltt3_packet_header *h, u64 now)
@@ -82,11 +89,29 @@ static void open_packet(struct relayfs_writer *w, u64 now)
 		w->overwritten += h->records;
 	relayfs_fill_header(w, h, now);
 	w->cursor = (char *)h + LTT3_HEADER_SIZE;
-	w->end = (char *)h + ring->subbuf_size;
-	w->limit = now + U32_MAX;
+	w->record = NULL;
+	w->packet_limit = now + U32_MAX;
 	w->event_ids = 0;
-	w->records = 0;
+	w->before = w->produced;
 	w->packet = true;
+	WRITE_ONCE(w->end, (char *)h + ring->subbuf_size);
+	smp_mb();	/* pairs with relayfs_channel_freeze(): one of the two sees what the other did */
+	if (unlikely(!READ_ONCE(w->running)))
+		WRITE_ONCE(w->end, NULL);
+}
+
+/* What the packet holds now, into its header. */
+void relayfs_seal_header(struct relayfs_writer *w, struct ltt3_packet_header *h)
+{
+	size_t content = LTT3_HEADER_SIZE;
+
+	if (w->record)
+		content = (char *)w->record - (char *)h + w->record->length;
+	h->content_size = content * 8;
+	h->packet_size = ALIGN(content, 8) * 8;
+	h->timestamp_end = w->last;
+	h->event_ids = w->event_ids;
+	h->records = relayfs_records(w);
 }
 
 static void close_packet(struct relayfs_writer *w)
@@ -94,28 +119,22 @@ static void close_packet(struct relayfs_writer *w)
 	struct relayfs_channel *chan = w->stream->chan;
 	struct rchan_buf *buf = w->buf;
 	struct ltt3_packet_header *h = buf->data;
-	size_t content = w->cursor - (char *)h;
-	size_t size = ALIGN(content, 8);
 	size_t unread;
 
-	h->content_size = content * 8;
-	h->packet_size = size * 8;
-	h->timestamp_end = w->last;
-	h->event_ids = w->event_ids;
-	h->records = w->records;
+	relayfs_seal_header(w, h);
 	relayfs_finish_header(w, h);
 	if (chan->attr.ops && chan->attr.ops->packet_end)
 		chan->attr.ops->packet_end(chan->attr.priv, h);
-	w->published += w->records;
+	w->published += h->records;
 	w->packets++;
-	w->records = 0;
 	w->packet = false;
 	w->cursor = NULL;
-	w->end = NULL;
+	w->packet_limit = U64_MAX;
+	WRITE_ONCE(w->end, NULL);
 
 	/* relay counts the sub-buffer as produced before its own barrier: all of it must be there before. */
 	smp_wmb();
-	buf->offset = size;
+	buf->offset = h->packet_size / 8;
 	relay_switch_subbuf(buf, LTT3_HEADER_SIZE);
 
 	unread = buf->subbufs_produced - buf->subbufs_consumed;
@@ -144,33 +163,22 @@ void relayfs_close_packet(struct relayfs_writer *w, bool even_empty)
 		close_packet(w);
 }
 
-/**
- * relayfs_next_packet() - make room for a record that does not fit into the packet
- * @w: the writer
- * @now: the record's time
- * @len: its length, header included
- *
- * Return: where it goes, or NULL if it is lost, which has been counted.
- */
-char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len)
+/* Opens the next packet; false if the record is lost, counted. */
+static bool make_room(struct relayfs_writer *w, size_t len)
 {
 	struct relayfs_ring *ring = w->ring;
 
-	if (unlikely(!w->running || !ring)) {
-		w->produced--;		/* not asked for: the channel is not recording */
-		return NULL;
-	}
 	if (unlikely(!w->buf)) {
 		/* The CPU came online after the ring was opened. */
 		w->buf = relayfs_ring_buf(ring, w->stream->cpu);
 		if (!w->buf) {
-			relayfs_lose(w, LTT3_LOST_NO_BUFFER);
-			return NULL;
+			lose_asked(w, LTT3_LOST_NO_BUFFER);
+			return false;
 		}
 	}
 	if (unlikely(len > LTT3_MAX_RECORD || len > ring->subbuf_size - LTT3_HEADER_SIZE)) {
-		relayfs_lose(w, LTT3_LOST_TOO_BIG);
-		return NULL;
+		lose_asked(w, LTT3_LOST_TOO_BIG);
+		return false;
 	}
 	if (w->packet)
 		close_packet(w);
@@ -178,16 +186,35 @@ char *relayfs_next_packet(struct relayfs_writer *w, u64 now, u32 len)
 		/* Cheap while it lasts: two loads and a compare, then relay's own slow path. */
 		if (w->buf->subbufs_produced - READ_ONCE(w->buf->subbufs_consumed) >= ring->n_subbufs ||
 		    !relay_switch_subbuf(w->buf, LTT3_HEADER_SIZE)) {
-			if (w->stream->chan->attr.flags & RELAYFS_PATIENT)
-				w->produced--;		/* it will be asked for again */
-			else
-				relayfs_lose(w, LTT3_LOST_FULL);
-			return NULL;
+			if (!(w->stream->chan->attr.flags & RELAYFS_PATIENT))
+				lose_asked(w, LTT3_LOST_FULL);	/* else it will be asked for again */
+			return false;
 		}
 	}
 	smp_rmb();	/* the reader's last look at the sub-buffer is before its count of it as consumed */
-	open_packet(w, now);
-	return w->cursor;
+	open_packet(w, w->last);
+	return true;
+}
+
+/**
+ * relayfs_next_packet() - make room for a record that does not fit into the packet
+ * @w: the writer
+ * @len: its length, header included; its time is the writer's last
+ * @limit: what the writer's limit was; 0 if this interrupts another record
+ *
+ * Return: where it goes, or NULL if it is lost, which has been counted.
+ */
+char *relayfs_next_packet(struct relayfs_writer *w, size_t len, u64 limit)
+{
+	if (unlikely(!limit)) {
+		lose(w, in_nmi() ? LTT3_LOST_NMI : LTT3_LOST_NESTED);
+		return NULL;
+	}
+	if (likely(READ_ONCE(w->running) && w->ring) && make_room(w, len))
+		return w->cursor;
+	barrier();
+	w->limit = w->packet_limit;
+	return NULL;
 }
 EXPORT_SYMBOL_GPL(relayfs_next_packet);
 
@@ -207,17 +234,15 @@ void *relayfs_reserve_global(struct relayfs_channel *chan, struct relayfs_slot *
 
 	local_irq_save(slot->flags);
 	if (in_nmi()) {
-		relayfs_lose(w, LTT3_LOST_NMI);
+		lose_anywhere(w, LTT3_LOST_NMI);
 	} else if (READ_ONCE(w->owner) == raw_smp_processor_id() + 1) {
-		relayfs_lose(w, LTT3_LOST_NESTED);
+		lose_anywhere(w, LTT3_LOST_NESTED);
 	} else {
 		raw_spin_lock(&w->lock);
 		w->owner = raw_smp_processor_id() + 1;
-		payload = __relayfs_reserve(w, id, LTT3_RECORD_HEADER_SIZE + size);
-		if (payload) {
-			slot->writer = w;
+		payload = __relayfs_reserve(w, slot, ktime_get_mono_fast_ns(), id, LTT3_RECORD_HEADER_SIZE + size);
+		if (payload)
 			return payload;
-		}
 		w->owner = 0;
 		raw_spin_unlock(&w->lock);
 	}
@@ -232,6 +257,8 @@ EXPORT_SYMBOL_GPL(relayfs_reserve_global);
  */
 void relayfs_commit_global(struct relayfs_slot *slot)
 {
+	barrier();
+	slot->writer->limit = slot->limit;
 	slot->writer->owner = 0;
 	raw_spin_unlock(&slot->writer->lock);
 	local_irq_restore(slot->flags);
@@ -251,6 +278,7 @@ void relayfs_count_lost_global(struct relayfs_channel *chan, enum ltt3_lost reas
 
 	raw_spin_lock_irqsave(&w->lock, flags);
 	w->produced += n;
+	w->before += n;
 	WRITE_ONCE(w->lost[reason], w->lost[reason] + n);
 	raw_spin_unlock_irqrestore(&w->lock, flags);
 }

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Changes of ring: what resize, snapshot and reset come down to.
+ *
+ * A change ("flip") is made for each stream on its own CPU: the packet is closed, the writer gets the new ring, and the
+ * reader finds the old one as the stream's drain, to be read out first. At most one flip waits for readers.
+ */
+#include <linux/cpu.h>
+#include <linux/export.h>
+#include <linux/module.h>
+
+#include "internal.h"
+
+#define QUIET_SECONDS	10
+
+struct flip {
+	struct relayfs_writer *writer;
+	struct relayfs_ring *ring;
+};
+
+static void flip_writer(void *info)
+{
+	struct flip *flip = info;
+	struct relayfs_writer *w = flip->writer;
+
+	relayfs_close_packet(w, false);
+	w->ring = flip->ring;
+	w->buf = relayfs_ring_buf(flip->ring, w->stream->cpu);
+}
+
+/*
+ * Gives all writers @ring (one reference is used up); what they wrote to becomes the drain of each stream.
+ * Caller holds the channel's mutex and cpus_read_lock, and no stream has a drain.
+ */
+static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bool snapshot)
+{
+	struct relayfs_ring *old = chan->ring;
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	chan->ring = ring;
+	relayfs_for_each_stream(s, i, chan) {
+		struct flip flip = { s->writer, ring };
+		struct rchan_buf *buf;
+
+		mutex_lock(&s->lock);
+		relayfs_on_writer(s, flip_writer, &flip);
+		s->live = ring;
+		buf = relayfs_ring_buf(old, s->cpu);
+		if (buf) {
+			relayfs_ring_get(old);
+			s->drain = old;
+			s->drain_limit = buf->subbufs_produced;
+		}
+		s->snapshot_end = snapshot;
+		mutex_unlock(&s->lock);
+		relayfs_news(s);
+	}
+	relayfs_ring_put(old);
+}
+
+/* Is a drain of an earlier flip still to be read? Empty ones are dropped. */
+static bool drain_pending(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	bool pending = false;
+	unsigned int i;
+
+	relayfs_for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain && !relayfs_drain_left(s))
+			relayfs_end_drain(s);
+		pending |= !!s->drain;
+		mutex_unlock(&s->lock);
+	}
+	return pending;
+}
+
+/* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
+
+static int make_spare(struct relayfs_channel *chan)
+{
+	struct relayfs_ring *ring;
+
+	if (chan->spare)
+		return 0;
+	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
+	if (IS_ERR(ring))
+		return PTR_ERR(ring);
+	chan->spare = ring;
+	return 0;
+}
+
+/**
+ * relayfs_channel_snapshot() - freeze what a flight recorder holds, and go on recording
+ * @chan: a running channel in flight mode
+ * @discard: throw away what has not been read of the last snapshot; its records count as overwritten
+ *
+ * Return: 0; -EINVAL if it is not a running flight recorder; -EBUSY if the last snapshot has not been read; -ENOMEM.
+ */
+int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
+{
+	struct relayfs_ring *ring;
+	struct relayfs_stream *s;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (!(chan->attr.flags & RELAYFS_FLIGHT) || chan->state != RELAYFS_RUNNING) {
+		err = relayfs_refuse(chan, -EINVAL, "a snapshot is of a running session in flight mode");
+		goto unlock;
+	}
+	if (discard) {
+		relayfs_for_each_stream(s, i, chan) {
+			mutex_lock(&s->lock);
+			if (s->drain) {
+				s->writer->overwritten += relayfs_cut_drain(s);
+				s->snapshot_end = s->drain;
+			}
+			mutex_unlock(&s->lock);
+		}
+	}
+	if (drain_pending(chan)) {
+		err = relayfs_refuse(chan, -EBUSY, "the last snapshot has not been read: read it, or write snapshot!");
+		goto unlock;
+	}
+	err = make_spare(chan);
+	if (err)
+		goto unlock;
+	ring = chan->spare;
+	chan->spare = NULL;
+	flip_all(chan, ring, true);
+	/* The next one is made ready now, when nobody waits for it; if there is no memory, the next snapshot says so. */
+	make_spare(chan);
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
+
+static int resize(struct relayfs_channel *chan, size_t n_subbufs)
+{
+	struct relayfs_ring *ring;
+
+	if (n_subbufs < 2 || n_subbufs > RELAYFS_MAX_SUBBUFS)
+		return relayfs_refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, RELAYFS_MAX_SUBBUFS);
+	if (n_subbufs == chan->attr.n_subbufs && chan->ring)
+		return 0;
+	if (!chan->ring) {
+		chan->attr.n_subbufs = n_subbufs;
+		return 0;
+	}
+	if (chan->attr.flags & RELAYFS_FLIGHT)
+		return relayfs_refuse(chan, -EBUSY, "a flight recorder is resized before its first start");
+	if (drain_pending(chan))
+		return relayfs_refuse(chan, -EBUSY, "what was recorded before the last resize has not been read yet");
+	ring = relayfs_ring_open(chan, n_subbufs, 1);
+	if (IS_ERR(ring))
+		return PTR_ERR(ring);
+	chan->attr.n_subbufs = n_subbufs;
+	flip_all(chan, ring, false);
+	return 0;
+}
+
+/**
+ * relayfs_channel_resize() - change the number of sub-buffers, while it runs
+ * @chan: a channel in stream mode
+ * @n_subbufs: sub-buffers of each stream
+ *
+ * What is in the old sub-buffers is read first; until then there are both, and no other resize.
+ *
+ * Return: 0, -EINVAL, -EBUSY or -ENOMEM, with the reason in relayfs_channel_error().
+ */
+int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
+{
+	int err;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	err = resize(chan, n_subbufs);
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_resize);
+
+/* The part of the sub-buffers of the fullest stream that is unread, in percent. */
+static unsigned int fill_level(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i, level = 0;
+
+	relayfs_for_each_stream(s, i, chan) {
+		struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
+
+		if (buf)
+			level = max_t(unsigned int, level, 100 * (READ_ONCE(buf->subbufs_produced) -
+						READ_ONCE(buf->subbufs_consumed)) / chan->attr.n_subbufs);
+	}
+	return level;
+}
+
+/*
+ * Makes the ring larger at half full, and half as large after QUIET_SECONDS at less than an eighth.
+ *
+ * It grows at once to the largest size there is memory for: until the old ring has been read it cannot grow again, and
+ * a reader that is behind will not have read it in time.
+ */
+void relayfs_resize_to_need(struct work_struct *work)
+{
+	struct relayfs_channel *chan = container_of(to_delayed_work(work), struct relayfs_channel, resize);
+	size_t n;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	n = chan->attr.n_subbufs;
+	if (chan->state == RELAYFS_RUNNING && !drain_pending(chan)) {
+		unsigned int level = fill_level(chan);
+
+		if (level >= 50) {
+			size_t more = chan->attr.n_subbufs_max;
+
+			while (more > n && resize(chan, more))
+				more = more / 2 > n ? more / 2 : 0;
+		}
+		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
+		if (chan->quiet >= QUIET_SECONDS && n / 2 >= chan->n_subbufs_min) {
+			resize(chan, n / 2);
+			chan->quiet = 0;
+		}
+	}
+	if (chan->state == RELAYFS_RUNNING)
+		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+}
+
+void relayfs_feel_pressure(struct irq_work *work)
+{
+	struct relayfs_channel *chan = container_of(work, struct relayfs_channel, pressure);
+
+	mod_delayed_work(relayfs_wq, &chan->resize, 0);
+}
+
+/**
+ * relayfs_channel_reset() - throw away what has not been read
+ * @chan: the channel; if it is running it goes on with empty buffers
+ *
+ * The records count as lost by reset; a packet that a reader is in the middle of stays.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int relayfs_channel_reset(struct relayfs_channel *chan)
+{
+	struct relayfs_ring *ring = NULL;
+	struct relayfs_stream *s;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (!chan->ring)
+		goto unlock;
+	relayfs_for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain)
+			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+		mutex_unlock(&s->lock);
+	}
+	if (drain_pending(chan)) {
+		err = relayfs_refuse(chan, -EBUSY, "a reader is in the middle of a packet of an earlier reset or resize");
+		goto unlock;
+	}
+	ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
+	if (IS_ERR(ring)) {
+		err = PTR_ERR(ring);
+		goto unlock;
+	}
+	flip_all(chan, ring, false);
+	relayfs_for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		if (s->drain)
+			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+		mutex_unlock(&s->lock);
+	}
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_reset);
