@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
-from ltt_relay.formats.base import Event, Format, Stream
+import construct
+
+from ltt_relay.formats.base import Event, Format, LengthFraming, Stream
 from ltt_relay.formats.layout import Blob, Chars, CString, Kind, Member, Repeat, Scalar, UnsupportedFieldError, members
 
 __all__ = ("body", "clock", "environment", "event", "metadata", "trace")
@@ -117,7 +119,7 @@ def _fields(found: Iterable[Member], indent: str, clocks: bool = False) -> str:
 
 def trace(format: Format) -> tuple[str, str]:  # noqa: A002
     """Return the text before and behind the UUID's digits."""
-    header = [member for member in members(format.packet) if member.name in HEADER_FIELDS]
+    header = [member for member in members(format.packet or construct.Struct()) if member.name in HEADER_FIELDS]
     head = f'/* CTF 1.8 */\n\n{_aliases()}\n\ntrace {{\n\tmajor = 1;\n\tminor = 8;\n\tuuid = "'
     tail = '";\n\tbyte_order = le;\n\tpacket.header := struct {\n' + _fields(header, "\t\t", True) + "\t};\n};\n\n"
     return head, tail
@@ -150,12 +152,15 @@ def event(event: Event) -> str:
 
 
 def _stream(format: Format, stream: Stream) -> str:  # noqa: A002
-    context = [member for member in members(format.packet) if member.name not in HEADER_FIELDS]
-    record = list(members(format.framing.header))
+    framing = format.framing
+    if not isinstance(framing, LengthFraming):
+        raise UnsupportedFieldError(f"{format.name}: its packets are not those of CTF")
+    context = [member for member in members(format.packet or construct.Struct()) if member.name not in HEADER_FIELDS]
+    record = list(members(framing.header))
     tabs = "\t\t"
     return (
         f"stream {{\n\tid = {stream.id};\n\tpacket.context := struct {{\n{_fields(context, tabs, True)}\t}};\n"
-        f"\tevent.header := struct {{\n{_fields(record[:2], tabs, True)}\t}} align({8 * format.framing.align});\n"
+        f"\tevent.header := struct {{\n{_fields(record[:2], tabs, True)}\t}} align({8 * framing.align});\n"
         f"\tevent.context := struct {{\n{_fields(record[2:], tabs)}\t}};\n}};\n\n"
     )
 

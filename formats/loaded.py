@@ -44,8 +44,8 @@ class Packet:
 
     file: index in `Loaded.files`; offset: in the file; first, content: offsets from there of the first record and of
     the last record's end; cpu, stream: as in `Format.streams`; begin, end: ns of the trace's own clock, of the first
-    and the last record as far as the header tells; sequence: -1 if packets are not numbered; records: -1 if the header
-    does not count them.
+    and the last record as far as the header tells; end None: only the records tell; sequence: -1 if packets are not
+    numbered; records: -1 if the header does not count them.
 
     ticks, scale: how a record's time becomes ns: begin + (time - ticks) * scale[0] // scale[1], where time is what the
     walker makes of the record (a full-width counter), and ticks the same counter at `begin`.
@@ -58,7 +58,7 @@ class Packet:
     content: int
     cpu: int
     begin: int
-    end: int
+    end: int | None
     stream: int = 0
     sequence: int = -1
     records: int = -1

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ltt_relay.formats.base import Event, Format, LengthFraming, PacketClock, Stream, Switch
+from ltt_relay.formats.base import Event, Format, LengthFraming, Naming, PacketClock, Stream, Switch
 from ltt_relay.formats.fields import (
     Field,
     blob,
@@ -331,6 +331,12 @@ FORMAT: Final = Format(
     ),
     events=EVENTS,
     switch=Switch(event="sched_switch", previous="prev_pid", next="next_pid"),
+    namings=(
+        Naming(
+            "task", "state_task", "pid", "comm", ("cause", TASK_CAUSES["dump"]), without=("cause", TASK_CAUSES["exit"])
+        ),
+        Naming("irq", "state_irq", "irq", "name"),
+    ),
 )
 
 

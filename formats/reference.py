@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ltt_relay.formats.base import Format
+import construct
+
+from ltt_relay.formats.base import Format, LengthFraming
 from ltt_relay.formats.layout import (
     Blob,
     Chars,
@@ -64,11 +66,10 @@ def page(format: Format, intro: str) -> str:  # noqa: A002
         "",
         "## Packet header",
         "",
-        *_table(members(format.packet)),
-        "## Record header",
-        "",
-        *_table(members(format.framing.header)),
+        *_table(members(format.packet or construct.Struct())),
     ]
+    if isinstance(format.framing, LengthFraming):
+        out += ["## Record header", "", *_table(members(format.framing.header))]
     for stream in format.streams:
         out += [f"## Events of the streams `{stream.name}`: {stream.doc}", ""]
         for event in format.events:

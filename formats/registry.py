@@ -12,17 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-__all__ = ("READERS", "detect")
+__all__ = ("READERS", "detect", "reader")
 
 #: Modules of this package that have `claims` and `load` (see `loaded.py`); LTT 3.0 is what a
 #: directory is if it is nothing else, so it comes last.
-READERS: Final = ("ltt3",)
+READERS: Final = ("blktrace", "ltt3")
+
+
+def reader(name: str) -> ModuleType:
+    """Return the module of a format."""
+    return import_module(f"ltt_relay.formats.{name}")
 
 
 def detect(path: Path) -> ModuleType | None:
     """Return the module of the first format that claims `path`, None if none does."""
     for name in READERS:
-        module = import_module(f"ltt_relay.formats.{name}")
+        module = reader(name)
         if module.claims(path):
             return module
     return None

@@ -60,7 +60,7 @@ def _print(facts: dict[str, Any]) -> None:
         ("packets", f"{facts['packets']:,} ({facts['bytes'] / 1e6:,.1f} MB)"),
         ("records", f"{facts['records']:,}"),
         ("lost", f"{facts['lost']:,} {facts['lost_by_reason'] or ''}".rstrip()),
-        ("overwritten", f"{facts['overwritten']:,}"),
+        *([("overwritten", f"{facts['overwritten']:,}")] if "overwritten" in facts else []),
         ("problems", facts["problems"]),
     ]
     for name, value in lines:

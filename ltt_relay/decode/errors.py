@@ -17,6 +17,7 @@ CODES: Final = {
     "packet_header": "what should be a packet's header is not; the next one that is was looked for",
     "truncated": "the file ends within a packet",
     "record_length": "a record's length is impossible; the rest of the packet is skipped",
+    "record_magic": "a record does not begin with the format's magic number; the rest of the packet is skipped",
     "short_record": "a record is shorter than its event's fields; it is skipped",
     "unknown_event": "no event has this id; the record is skipped",
     "record_count": "the packet's header announces another number of records than were found",

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
-from ltt_relay.decode import batch, gaps, metadata, names
+from ltt_relay.decode import gaps, metadata
 from ltt_relay.decode.errors import Problem, TraceError
 from ltt_relay.decode.index import INDEX, index_file
 from ltt_relay.decode.packets import PACKETS, TASK_UNKNOWN
 from ltt_relay.decode.plan import Plan, compile_plan
-from ltt_relay.decode.source import FOREVER, Source
+from ltt_relay.decode.source import Source
 from ltt_relay.formats.loaded import Loaded
-from ltt_relay.formats.ltt3 import FORMAT, LOST_REASONS, PACKET_FLAGS, TASK_CAUSES
+from ltt_relay.formats.ltt3 import FORMAT, LOST_REASONS, PACKET_FLAGS
 
 __all__ = ("Ltt3Source",)
 
@@ -25,6 +24,13 @@ __all__ = ("Ltt3Source",)
 @functools.cache
 def _plan() -> Plan:
     return compile_plan(FORMAT)
+
+
+_FROM_HEADER: Final = {
+    "file": "file", "stream": "stream_id", "cpu": "cpu_id", "offset": "offset", "first": "header_size",
+    "content": "content", "begin": "timestamp_begin", "base": "timestamp_begin", "end": "timestamp_end",
+    "sequence": "packet_seq_num", "ids": "event_ids",
+}  # fmt: skip
 
 
 class Ltt3Source(Source):
@@ -99,31 +105,6 @@ class Ltt3Source(Source):
                 expected, found = f"packet {int(before['sequence']) + 1}", f"packet {int(row['sequence'])}"
                 self.problems.append(self._problem(row, where, "sequence", expected, found))
 
-    # -------------------------------------------------------------------------------------------------- the names
-
-    def read_names(self) -> names.Names:
-        """Make the tables out of the state stream."""
-        plan = self.plan
-        kinds = tuple(plan.names[name] for name in ("state_task", "state_irq"))
-        base: dict[int, tuple[str, ...]] = dict.fromkeys(kinds, ("timestamp",))
-        selection = batch.Selection(kinds, base, {kind: plan.events[kind].columns for kind in kinds})
-        outputs = self.outputs(selection, 0, FOREVER, None, names.Names())
-        tasks, irqs = (outputs[kind] for kind in kinds)
-
-        def text(output: batch.Output, name: str) -> np.ndarray:
-            chunks = output.chunks.get(name, [])
-            return pa.chunked_array(chunks, pa.large_string()).to_numpy() if chunks else np.zeros(0, object)
-
-        cause = tasks.arrays["cause"]
-        use = cause != TASK_CAUSES["exit"]
-        task_table = names.build_table(
-            tasks.arrays["pid"][use].astype(np.int64), tasks.arrays["timestamp"][use], text(tasks, "event_comm")[use],
-            (cause == TASK_CAUSES["dump"])[use],
-        )  # fmt: skip
-        irq = irqs.arrays["irq"].astype(np.int64)
-        irq_table = names.build_table(irq, irqs.arrays["timestamp"], text(irqs, "name"), np.ones(irq.size, np.bool_))
-        return names.Names((task_table, irq_table))
-
     # -------------------------------------------------------------------------------------------------- the losses
 
     @property
@@ -150,11 +131,7 @@ class Ltt3Source(Source):
 def _packets(headers: np.ndarray) -> np.ndarray:
     """Return packet headers as rows of the index."""
     packets = np.zeros(headers.size, PACKETS)
-    for name, header in (
-        ("file", "file"), ("stream", "stream_id"), ("cpu", "cpu_id"), ("offset", "offset"), ("first", "header_size"),
-        ("content", "content"), ("begin", "timestamp_begin"), ("end", "timestamp_end"), ("sequence", "packet_seq_num"),
-        ("ids", "event_ids"),
-    ):  # fmt: skip
+    for name, header in _FROM_HEADER.items():
         packets[name] = headers[header]
     # A packet that is cut has fewer records than its header says, and a row of problems already.
     whole = 8 * headers["there"] >= headers["content_size"].astype(np.int64)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-__all__ = ("EMPTY", "NameTable", "Names", "build_table")
+__all__ = ("EMPTY", "NameTable", "Names", "Told", "build_table")
 
 _ALWAYS: Final = -(1 << 62)
 #: Task ids are below this (PID_MAX_LIMIT); a larger one is damage.
@@ -33,11 +34,18 @@ class NameTable:
 EMPTY: Final = NameTable(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), [])
 
 
-def build_table(keys: np.ndarray, times: np.ndarray, names: np.ndarray, dumped: np.ndarray) -> NameTable:
-    """Return the table of names[i] being the name of keys[i] from times[i] on.
+class Told(NamedTuple):
+    """names[i] is the name of keys[i] from times[i] on; where `before`, the first of its key held before as well."""
 
-    What was `dumped`, and is the first that is known of its key, held before as well.
-    """
+    keys: np.ndarray
+    times: np.ndarray
+    names: np.ndarray
+    before: np.ndarray
+
+
+def build_table(parts: Sequence[Told]) -> NameTable:
+    """Return the table of all that was told."""
+    keys, times, names, dumped = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     usable = (keys >= 0) & (keys < _MAX_KEY)
     keys, times, names, dumped = keys[usable], times[usable], names[usable], dumped[usable]
     if not keys.size:

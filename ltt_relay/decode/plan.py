@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import construct
 import numpy as np
 
 from ltt_relay.formats.base import Event, Format, LengthFraming
@@ -27,7 +28,7 @@ from ltt_relay.formats.layout import (
     members,
 )
 
-__all__ = ("BASE", "NAME_TABLES", "Column", "EventPlan", "Place", "Plan", "compile_plan")
+__all__ = ("BASE", "NAME_TABLES", "Column", "EventPlan", "Place", "Plan", "compile_plan", "member_place")
 
 #: The columns that every event frame begins with.
 BASE: Final = ("timestamp", "cpu", "tid", "comm")
@@ -127,6 +128,21 @@ def _place(member: Member, offset: int, path: str) -> Place:
     if not isinstance(member.kind, Scalar):
         raise UnsupportedFieldError(f"{path}: an integer was expected")
     return Place(offset, member.kind.size, member.kind.signed, member.kind.big)
+
+
+def member_place(struct: construct.Struct, name: str) -> Place:
+    """Return where an integer member of a struct lies, of which all before it have a fixed size.
+
+    Raises:
+        UnsupportedFieldError: there is no such integer.
+
+    """
+    offset = 0
+    for member in members(struct):
+        if member.name == name:
+            return _place(member, offset, name)
+        offset += _size(member, member.name)
+    raise UnsupportedFieldError(f"{name}: there is no such member")
 
 
 def _event_plan(event: Event) -> EventPlan:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.packets import TASK_UNKNOWN
+from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN
 from ltt_relay.decode.plan import Place, Plan
 from ltt_relay.decode.sink import Sink
 
@@ -52,7 +52,7 @@ def _integer(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
 
 @compiled
 def _times(
-    packet: np.ndarray, ticks: np.ndarray, pk_begin: np.ndarray, pk_ticks: np.ndarray, pk_num: np.ndarray,
+    packet: np.ndarray, ticks: np.ndarray, pk_base: np.ndarray, pk_ticks: np.ndarray, pk_num: np.ndarray,
     pk_den: np.ndarray, time: np.ndarray,
 ) -> None:  # fmt: skip
     """Turn ticks into ns. The product may need more than 64 bits, so whole and broken parts are scaled apart."""
@@ -61,10 +61,10 @@ def _times(
         passed = ticks[i] - pk_ticks[p]
         num, den = pk_num[p], pk_den[p]
         if num == 1 and den == 1:
-            time[i] = pk_begin[p] + passed
+            time[i] = pk_base[p] + passed
         elif num < 1 << 31 or den == 1:
             whole = passed // den
-            time[i] = pk_begin[p] + whole * num + (passed - whole * den) * num // den
+            time[i] = pk_base[p] + whole * num + (passed - whole * den) * num // den
         else:
             whole = passed // den
             rest = passed - whole * den
@@ -76,7 +76,7 @@ def _times(
                 part += rest * low // den
             else:
                 part += np.int64(np.float64(rest) * np.float64(low) / np.float64(den))
-            time[i] = pk_begin[p] + whole * num + part
+            time[i] = pk_base[p] + whole * num + part
 
 
 @compiled
@@ -156,6 +156,12 @@ def _place(place: Place | None) -> tuple[int, int, int, int]:
     return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
 
 
+def _time(packets: np.ndarray, records: Records) -> np.ndarray:
+    time = np.empty(records.at.size, np.int64)
+    _times(records.packet, records.ticks, packets["base"], packets["ticks"], packets["num"], packets["den"], time)
+    return time
+
+
 class RecordWalker(abc.ABC):
     """A walker whose framing only finds records."""
 
@@ -165,8 +171,10 @@ class RecordWalker(abc.ABC):
         self.need = np.array([event.need for event in plan.events], np.int64)
         self._own = np.array([_place(event.tid) for event in plan.events], np.int64).reshape(-1, 4)
         self._next = np.array(_place(plan.switch_next), np.int64)
-        #: By (file, offset) of a packet: the task that its last switch went to. Filled by `count`.
+        #: By (file, offset) of a packet, filled by `count`: the task that its last switch went to, and, where the
+        #: index does not have them, the times of its first and last record.
         self.last: dict[tuple[int, int], int] = {}
+        self.spans: dict[tuple[int, int], tuple[int, int]] = {}
 
     @abc.abstractmethod
     def find(
@@ -199,6 +207,12 @@ class RecordWalker(abc.ABC):
             _, last = self._tids(buffer, packets, records)
             for i in np.flatnonzero(last != TASK_UNKNOWN):
                 self.last[int(packets["file"][i]), int(packets["offset"][i])] = int(last[i])
+        if (packets["end"] == END_UNKNOWN).any():
+            time = _time(packets, records)
+            for i in np.flatnonzero(packets["end"] == END_UNKNOWN):
+                mine = time[np.searchsorted(records.packet, i) : np.searchsorted(records.packet, i, "right")]
+                span = (int(mine.min()), int(mine.max())) if mine.size else (int(packets["begin"][i]),) * 2
+                self.spans[int(packets["file"][i]), int(packets["offset"][i])] = span
         return found
 
     def walk(
@@ -206,10 +220,7 @@ class RecordWalker(abc.ABC):
     ) -> None:
         """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
         records, _ = self.find(buffer, starts, packets, np.zeros((0, 4), np.int64))
-        time = np.empty(records.at.size, np.int64)
-        _times(
-            records.packet, records.ticks, packets["begin"], packets["ticks"], packets["num"], packets["den"], time
-        )  # fmt: skip
+        time = _time(packets, records)
         tid, _ = self._tids(buffer, packets, records)
         cpu = packets["cpu"][records.packet]
         numbers, first = np.unique(cpu, return_index=True)

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from ltt_relay.decode import batch, names
 from ltt_relay.decode.errors import Problem
-from ltt_relay.decode.packets import TASK_UNKNOWN, load, packet_array
+from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
 from ltt_relay.decode.records import RecordWalker
+from ltt_relay.decode.walk_header import HeaderWalker
 from ltt_relay.decode.walk_length import LengthWalker
-from ltt_relay.formats.base import LengthFraming
+from ltt_relay.formats.base import HeaderFraming, LengthFraming, Naming
 from ltt_relay.formats.loaded import Loaded
 
 __all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
@@ -27,9 +29,10 @@ TROUBLE: Final = {
     1: ("record_length", "a length of at least the header's that ends in the packet"),
     2: ("short_record", "a length that holds the event's fields"),
     3: ("unknown_event", "the id of an event of the format"),
+    4: ("record_magic", "the magic number that every record has"),
 }
 #: Which walker finds the records of a framing.
-WALKERS: Final[dict[type, type[Any]]] = {LengthFraming: LengthWalker}
+WALKERS: Final[dict[type, type[Any]]] = {LengthFraming: LengthWalker, HeaderFraming: HeaderWalker}
 
 _MAX_PROBLEMS_A_LOAD: Final = 4096
 _COUNT_WINDOW: Final = 4 << 20
@@ -74,11 +77,17 @@ class Source:
     @property
     def events(self) -> np.ndarray:
         """The packets of events, without those that carry names."""
+        self._tell_times()
         found: np.ndarray = self.packets[self._of_events()]
         return found
 
     def _of_events(self) -> np.ndarray:
         return np.isin(self.packets["stream"], self.format.event_streams)
+
+    def _tell_times(self) -> None:
+        """Where only records tell when a packet begins and ends, they have to be walked once."""
+        if (self.packets["end"] == END_UNKNOWN).any():
+            self.counts()
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -110,19 +119,22 @@ class Source:
             self._note(rows, starts, counts[first:last], trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
             first = last
         if isinstance(self.walker, RecordWalker):
-            self._spread_tasks(self.walker)
+            self._learn(self.walker)
         return counts
 
-    def _spread_tasks(self, walker: RecordWalker) -> None:
-        """Tell each packet which task ran at its begin: the one that the CPU's last switch before it went to."""
+    def _learn(self, walker: RecordWalker) -> None:
+        """Tell each packet its times, and which task ran at its begin: the one that the CPU's last switch went to."""
         running, cpu = TASK_UNKNOWN, -1
         for row in self.packets:
+            key = int(row["file"]), int(row["offset"])
+            if key in walker.spans:
+                row["begin"], row["end"] = walker.spans[key]
             if row["stream"] != 0:
                 continue
             if row["cpu"] != cpu:
                 running, cpu = TASK_UNKNOWN, int(row["cpu"])
             row["tid"] = running
-            running = walker.last.get((int(row["file"]), int(row["offset"])), running)
+            running = walker.last.get(key, running)
 
     def _note(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, trouble: np.ndarray) -> None:
         seen: set[tuple[int, int, int]] = set()
@@ -148,6 +160,7 @@ class Source:
 
     def select(self, kinds: Sequence[int], since: int, until: int, cpus: Iterable[int] | None) -> np.ndarray:
         """Return the rows of packets that can hold such records: by stream, time, CPU and the bitmap of ids."""
+        self._tell_times()
         packets = self.packets
         chosen = (packets["begin"] < until) & (packets["end"] >= since)
         chosen &= np.isin(packets["stream"], sorted({self.plan.events[k].event.stream for k in kinds}))
@@ -203,19 +216,42 @@ class Source:
             return self._names
 
     def read_names(self) -> names.Names:
-        """Make the tables out of what the format's reader found."""
-        tables = []
+        """Make the tables out of what the format's reader found, and of the records that tell names."""
+        parts: dict[str, list[names.Told]] = {table: [] for table in NAME_TABLES}
         for table in NAME_TABLES:
             found = [name for name in self._loaded.names if name.table == table]
-            tables.append(
-                names.build_table(
+            parts[table].append(
+                names.Told(
                     np.array([name.key for name in found], np.int64),
                     np.array([name.time or 0 for name in found], np.int64),
                     np.array([name.name for name in found], object),
                     np.array([name.time is None for name in found], np.bool_),
                 )
             )
-        return names.Names(tuple(tables))
+        for naming in self.format.namings:
+            if naming.event in self.plan.names:
+                parts[naming.table].append(self._told(naming))
+        return names.Names(tuple(names.build_table(parts[table]) for table in NAME_TABLES))
+
+    def _told(self, naming: Naming) -> names.Told:
+        kind = self.plan.names[naming.event]
+        columns = self.plan.events[kind].columns
+        by_member = {column.member.name: column.name for column in columns if column.kind != "name"}
+        selection = batch.Selection((kind,), {kind: ("timestamp",)}, {kind: columns})
+        output = self.outputs(selection, -FOREVER, FOREVER, None, names.Names())[kind]
+        chunks = output.chunks.get(by_member[naming.name], [])
+        text = pa.chunked_array(chunks, pa.large_string()).to_numpy() if chunks else np.zeros(0, object)
+
+        def equals(condition: tuple[str, int] | None, otherwise: bool) -> np.ndarray:
+            if condition is None:
+                return np.full(output.rows, otherwise)
+            found: np.ndarray = output.arrays[by_member[condition[0]]] == condition[1]
+            return found
+
+        use = ~equals(naming.without, otherwise=False)
+        key = output.arrays[by_member[naming.key]].astype(np.int64)
+        before = equals(naming.before, otherwise=True)
+        return names.Told(key[use], output.arrays["timestamp"][use], text[use], before[use])
 
     @property
     def reasons(self) -> tuple[str, ...]:

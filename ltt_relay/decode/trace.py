@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,13 @@ from ltt_relay.decode.opening import open_source
 from ltt_relay.decode.plan import BASE, Column
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import Moment
-from ltt_relay.formats.base import UnknownEventError
+from ltt_relay.formats.base import Format, UnknownEventError
 from ltt_relay.formats.layout import Scalar
 
 __all__ = ("Trace", "concatenate", "iterate", "open")
 
 TimeKind = Literal["utc", "ns"]
+FormatName: TypeAlias = "str | Path | Format | None"
 
 _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -46,11 +47,12 @@ class Trace(Mapping[str, pd.DataFrame]):
     on each call; frames outlive it.
     """
 
-    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
-        """Open; raises TraceError if there is nothing to read, and with `strict` for the first problem."""
+    def __init__(self, path: str | Path, format: FormatName = None, strict: bool = False) -> None:  # noqa: A002
+        """Open as `ltt_relay.open` does."""
         self.path = Path(path)
         self.strict = strict
-        self._source = open_source(self.path)
+        self._format = format
+        self._source = open_source(self.path, format)
         self._plan = self._source.plan
         self._offset = self._source.wall_offset
         self._check()
@@ -341,7 +343,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (str(self.path), self.strict)
+        return Trace, (str(self.path), self._format, self.strict)
 
     def __repr__(self) -> str:
         facts = self.info
@@ -360,18 +362,17 @@ def _meaning(column: Column) -> str:
     return column.member.meta.doc
 
 
-def _reopen(path: str, strict: bool) -> Trace:
-    return Trace(path, strict=strict)
-
-
-def open(path: str | Path, *, strict: bool = False) -> Trace:  # noqa: A001
+def open(path: str | Path, format: FormatName = None, strict: bool = False) -> Trace:  # noqa: A001, A002
     """Open a trace.
+
+    format: None: what the bytes tell; else a format's name, a Python file that defines FORMAT (it is run), or a
+    `formats.base.Format`.
 
     Raises:
         TraceError: there is nothing at `path` that could be read; with `strict`, also for the first problem.
 
     """
-    return Trace(path, strict=strict)
+    return Trace(path, format, strict)
 
 
 def iterate(paths: Iterable[str | Path], **options: Any) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:

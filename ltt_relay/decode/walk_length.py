@@ -10,6 +10,7 @@ import numpy as np
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.sink import Sink
+from ltt_relay.formats.base import LengthFraming
 
 __all__ = ("LengthWalker",)
 
@@ -178,8 +179,10 @@ class LengthWalker:
 
     def __init__(self, plan: Plan) -> None:
         """Take what the kernels need from the plan."""
+        framing = plan.format.framing
+        assert isinstance(framing, LengthFraming)
         self._plan = plan
-        self._header = plan.format.framing.header.sizeof()
+        self._header = framing.header.sizeof()
         self._need = np.array([event.need for event in plan.events], np.int64)
         self._tid = np.array([event.tid.offset if event.tid else -1 for event in plan.events], np.int64)
         self._switch = plan.switch

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
+# mypy: disable-error-code="assignment,arg-type,return-value"
+"""Walking records behind a header of any layout (`formats.base.HeaderFraming`): blktrace, and formats of one's own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.plan import Place, Plan, member_place
+from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.formats.base import HeaderFraming
+
+__all__ = ("HeaderWalker",)
+
+
+@compiled
+def _read(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
+    """Read an integer; place: offset, size, signed, big."""
+    value = np.uint64(0)
+    size = place[1]
+    for i in range(size):
+        byte = np.uint64(buf8[at + place[0] + i])
+        value |= byte << np.uint64(8 * (size - 1 - i if place[3] else i))
+    result = np.int64(value)
+    if place[2] and size < 8 and result >> (8 * size - 1):
+        result -= np.int64(1) << (8 * size)
+    return result
+
+
+@compiled
+def _find(
+    buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray,
+    fields: np.ndarray, times: np.ndarray, header: int, skip: int, extra: int, align: int, id_mask: int,
+    flag_mask: int, flag_value: int, magic_mask: int, magic_value: int, bits: int, kind_of_id: np.ndarray,
+    need: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at: np.ndarray, stop: np.ndarray,
+    trouble: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Find the records of each packet; returns how many, and how many rows of trouble there were.
+
+    fields: places of id, length, time and magic in the header, size 0 for what it has not; times: the same of the time
+    in the payload of each kind.
+    """
+    n = 0
+    bad = 0
+    for p in range(begin.size):
+        a = begin[p] + first[p]
+        limit = end[p]
+        now = ticks0[p]
+        while a + header <= limit:
+            code = 0
+            value = np.int64(0)
+            if fields[3, 1]:
+                value = _read(buf8, a, fields[3])
+                if value & magic_mask != magic_value:
+                    code = 4
+            id_ = np.int64(0)
+            if fields[0, 1]:
+                raw = _read(buf8, a, fields[0])
+                id_ = raw & id_mask
+                if raw & flag_mask:
+                    id_ += flag_value
+            k = np.int64(kind_of_id[id_]) if 0 <= id_ < kind_of_id.size else np.int64(-1)
+            length = np.int64(0)
+            if fields[1, 1]:
+                length = _read(buf8, a, fields[1]) + extra
+            elif k >= 0:
+                length = skip + need[k]
+            if code == 0 and (length < header or length <= 0 or length > limit - a):
+                code = 1
+                value = length
+            if code:
+                # Nothing tells where the next record is.
+                if bad < trouble.shape[0]:
+                    trouble[bad, 0] = p
+                    trouble[bad, 1] = a
+                    trouble[bad, 2] = code
+                    trouble[bad, 3] = value
+                bad += 1
+                break
+            if k < 0 or length < skip + need[k]:
+                if bad < trouble.shape[0]:
+                    trouble[bad, 0] = p
+                    trouble[bad, 1] = a
+                    trouble[bad, 2] = 3 if k < 0 else 2
+                    trouble[bad, 3] = id_ if k < 0 else length
+                bad += 1
+                k = np.int64(-1)
+            time = now
+            known = False
+            if fields[2, 1]:
+                time = _read(buf8, a, fields[2])
+                known = True
+            elif k >= 0 and times[k, 1]:
+                time = _read(buf8, a + skip, times[k])
+                known = True
+            if known:
+                if bits < 64:
+                    time = now + ((time - now) & ((np.int64(1) << bits) - 1))
+                now = time
+            packet[n] = p
+            kind[n] = k
+            ticks[n] = time
+            at[n] = a + skip
+            stop[n] = a + length
+            n += 1
+            a += length
+            if align > 1:
+                a = begin[p] + (a - begin[p] + align - 1) // align * align
+    return n, bad
+
+
+def _row(place: Place | None) -> tuple[int, int, int, int]:
+    return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
+
+
+class HeaderWalker(RecordWalker):
+    """Finds records behind a header."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Turn the framing into arrays."""
+        super().__init__(plan)
+        framing = plan.format.framing
+        assert isinstance(framing, HeaderFraming)
+        header = framing.header
+        magic, mask, value = framing.magic or (None, 0, 0)
+        names = (framing.id, framing.length, framing.time, magic)
+        self._fields = np.array([_row(member_place(header, name) if name else None) for name in names], np.int64)
+        self._times = np.array(
+            [_row(member_place(e.event.payload, e.event.time) if e.event.time else None) for e in plan.events], np.int64
+        ).reshape(-1, 4)
+        size = header.sizeof()
+        skip = size if framing.skip is None else framing.skip
+        flag = framing.id_flag or (0, 0)
+        # With a payload that has the header in it, the shortest record is the header all the same.
+        self._numbers = (size, skip, framing.extra, framing.align, framing.id_mask, *flag, mask, value)
+        self._bits = plan.format.clock.bits
+        self._shortest = max(size if framing.length else min((skip + int(n) for n in self.need), default=size), 1)
+
+    def find(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
+    ) -> tuple[Records, int]:
+        """Return the records of loaded packets."""
+        most = int(((packets["content"] - packets["first"]) // self._shortest + 1).sum())
+        arrays = [np.empty(most, dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        inputs = (buffer.view(np.uint8), starts, packets["first"], starts + packets["content"], packets["ticks"])
+        rules = (self._fields, self._times, *self._numbers, self._bits, self.plan.kind_of_id, self.need)
+        found, bad = _find(*inputs, *rules, *arrays, trouble)  # type: ignore[call-arg]
+        return Records(*(array[:found] for array in arrays)), bad
