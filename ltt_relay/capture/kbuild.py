@@ -14,20 +14,22 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltt_relay.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ("BuildError", "build", "compiler_for", "source_dir", "source_hash")
+__all__ = ("PRODUCTS", "BuildError", "build", "compiler_for", "source_dir", "source_hash")
 
-# What a build in the source tree itself leaves there; it is neither copied nor hashed.
-_PRODUCTS = shutil.ignore_patterns(
+#: What a build in the source tree itself leaves there; it is neither copied nor hashed.
+PRODUCTS = shutil.ignore_patterns(
     *("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", "*.a", "*.d", "*.symvers", "modules.order", ".tmp_*", ".git", "*~")
 )
 _ERROR_LINE = re.compile(r"error:|undefined!|undefined reference|\*\*\*|^make.*Error|No such file")
 _MAX_ERROR_LINES = 40
 
 
-class BuildError(RuntimeError):
+class BuildError(UserError):
     """The modules do not compile for that kernel; the text holds the compiler's errors."""
 
 
@@ -49,7 +51,7 @@ def source_dir() -> Path:
 
 def _files(sources: Path) -> Iterator[Path]:
     for directory, subdirectories, names in os.walk(sources):
-        left_out = _PRODUCTS(directory, [*subdirectories, *names])
+        left_out = PRODUCTS(directory, [*subdirectories, *names])
         subdirectories[:] = sorted(set(subdirectories) - left_out)
         yield from (Path(directory, name) for name in sorted(set(names) - left_out))
 
@@ -122,7 +124,7 @@ def build(
             raise BuildError(
                 f"no C compiler here knows the flags of {kdir}: install a newer gcc (Debian packages gcc-N)"
             )
-    shutil.copytree(sources, out, ignore=_PRODUCTS, dirs_exist_ok=True)
+    shutil.copytree(sources, out, ignore=PRODUCTS, dirs_exist_ok=True)
     command = [*prefix, "make", "-C", str(out), f"KDIR={kdir}", f"-j{len(os.sched_getaffinity(0))}"]
     if compiler:
         command.append(f"CC={compiler}")

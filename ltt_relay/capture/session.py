@@ -37,8 +37,8 @@ def require_tracer() -> Path:
         raise CaptureError(f"{directory} cannot be read: run as root, or mount relayfs with gid= and mode=")
     if not MOUNT_POINT.exists():
         raise CaptureError(
-            f"{MOUNT_POINT} does not exist: the module relayfs is not loaded; build kmod/ for this kernel and load "
-            "relayfs.ko, then ltt.ko, or try in a guest: ltt-relay sandbox -- CMD"
+            f"{MOUNT_POINT} does not exist: the module relayfs is not loaded; ltt-relay module load does it, or try in "
+            "a guest: ltt-relay sandbox -- CMD"
         )
     status = os.system(f"mount -t relayfs relayfs {MOUNT_POINT}")
     if status:
@@ -46,7 +46,7 @@ def require_tracer() -> Path:
             f"relayfs cannot be mounted at {MOUNT_POINT} (mount ended with {os.waitstatus_to_exitcode(status)})"
         )
     if not directory.exists():
-        raise CaptureError(f"{directory} does not exist: the module ltt is not loaded (insmod ltt.ko)")
+        raise CaptureError(f"{directory} does not exist: the module ltt is not loaded: ltt-relay module load")
     return directory
 
 

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ltt_relay.capture import kbuild
+from ltt_relay.capture.modules import MODULES
 from ltt_relay.sandbox.cache import cache_dir, locked, staging
 
 if TYPE_CHECKING:
@@ -16,12 +17,9 @@ if TYPE_CHECKING:
 
     from ltt_relay.sandbox.kernels import Kernel
 
-__all__ = ("CLIENTS", "build_modules", "default_modules")
+__all__ = ("build_modules", "default_modules")
 
 logger = logging.getLogger(__name__)
-
-# In the order in which they are loaded; those that the sources do not build are left out.
-CLIENTS = ("relayfs", "ltt", "klog", "evlog")
 
 # Older builds of a kernel than these many are removed.
 _BUILDS_KEPT = 6
@@ -57,4 +55,4 @@ def _prune(builds: Path) -> None:
 def default_modules(build: Path) -> list[str]:
     """Return which modules are loaded unless others are named: relayfs, then every client that was built."""
     built = {path.stem.replace("-", "_") for path in build.rglob("*.ko")}
-    return [name for name in CLIENTS if name in built]
+    return [name for name in MODULES if name in built]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ltt-relay module``: the kernel half, for the running kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ltt_relay.cli import COMMANDS
+
+__all__ = ("command",)
+
+
+@click.group("module", short_help=COMMANDS["module"])
+def command() -> None:
+    """Build, load and unload the kernel modules (relayfs and its clients) for the running kernel.
+
+    \b
+    ltt-relay module status           what is there, and what this kernel allows
+    sudo ltt-relay module load        builds them if need be, loads them, mounts relayfs at /sys/kernel/relay
+    sudo ltt-relay module install     by DKMS: built anew for every kernel that is installed later
+    sudo ltt-relay module unload
+    """
+
+
+@command.command("build", short_help="Build the modules.")
+@click.option(
+    "--kdir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Build directory of another kernel. [default: /lib/modules/RELEASE/build]",
+)
+@click.option(
+    *("-o", "--output"), type=click.Path(path_type=Path), metavar="DIR", help="Where to. [default: the user's cache]"
+)
+@click.option("--force", is_flag=True, help="Also if they are built already.")
+def build(kdir: Path | None, output: Path | None, force: bool) -> None:
+    """Build the modules and print the directory that they are in.
+
+    \b
+    ltt-relay module build
+    ltt-relay module build --kdir /usr/src/linux-headers-6.1.0-50-amd64 -o modules
+    """
+    from ltt_relay.capture import machine, modules
+
+    click.echo(modules.build(machine.look(), kdir=kdir, output=output, force=force))
+
+
+@command.command("install", short_help="Install the modules by DKMS.")
+def install() -> None:
+    """Hand the modules' sources to DKMS, which builds and signs them for this and every later kernel.
+
+    \b
+    sudo apt install dkms && sudo ltt-relay module install && sudo modprobe ltt
+    """
+    from ltt_relay.capture import modules
+
+    click.echo(modules.install().rstrip(), err=True)
+
+
+@command.command("load", short_help="Load the modules and mount relayfs.")
+@click.option(
+    "--from",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Take the .ko files from there. [default: those installed, else those built]",
+)
+def load(directory: Path | None) -> None:
+    """Load the modules that are not loaded yet, building them if need be, and mount relayfs at /sys/kernel/relay.
+
+    \b
+    sudo ltt-relay module load
+    sudo ltt-relay module load --from modules
+    """
+    from ltt_relay.capture import machine, modules
+
+    names = modules.load(machine.look(), directory)
+    click.echo(f"loaded: {', '.join(names)}" if names else "all loaded already", err=True)
+
+
+@command.command("unload", short_help="Unmount relayfs and unload the modules.")
+def unload() -> None:
+    """Unmount relayfs and unload the modules; refused while there are sessions.
+
+    \b
+    sudo ltt-relay module unload
+    """
+    from ltt_relay.capture import modules
+
+    names = modules.unload()
+    click.echo(f"unloaded: {', '.join(names)}" if names else "none was loaded", err=True)
+
+
+@command.command("status", short_help="Show what is loaded and what this kernel allows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Show which modules are loaded, whether they can be built, and what may keep this kernel from taking them.
+
+    \b
+    ltt-relay module status
+    ltt-relay module status --json
+    """
+    from dataclasses import asdict
+
+    from ltt_relay.capture import machine, modules
+    from ltt_relay.capture.session import MOUNT_POINT
+
+    found = machine.look()
+    facts = asdict(found) | {
+        "loaded": modules.loaded(),
+        "installed": modules.installed(found),
+        "mounted": MOUNT_POINT.is_mount(),
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, default=str))
+        return
+    missing = f"not installed{f' ({found.install})' if found.install else ''}"
+    secure = {True: "on", False: "off", None: "no UEFI"}[found.secure_boot]
+    for name, value in (
+        ("kernel", found.release),
+        ("headers", found.build or missing),
+        ("installed", facts["installed"] or "no"),
+        ("loaded", ", ".join(facts["loaded"]) or "no"),
+        ("mounted", MOUNT_POINT if facts["mounted"] else "no"),
+        ("lockdown", found.lockdown or "not in this kernel"),
+        ("secure boot", secure),
+        ("signatures", "enforced" if found.signatures else "not enforced"),
+    ):
+        click.echo(f"{name:<12} {value}")
+    if found.lockdown not in {None, "none"} or found.signatures or not found.loading:
+        refusal = machine.explain_refusal("Operation not permitted", found)
+        click.echo(f"\n{refusal}", err=True)
