@@ -10,6 +10,8 @@
 
 #include <linux/dcache.h>
 #include <linux/fs.h>
+#include <linux/irq_work.h>
+#include <linux/kmsg_dump.h>
 #include <linux/relay.h>
 #include <linux/timer.h>
 #include <linux/version.h>
@@ -106,6 +108,42 @@ static struct dentry * __maybe_unused fn##_dentry(struct mnt_idmap *idmap, struc
 	static_assert(COMPAT_SAME(typeof(&check_trace_callback_type_##name),				\
 				  void (*)(void (*)(void *, ##__VA_ARGS__))),				\
 		      "the probe of " #name " does not fit this kernel")
+
+/* ----------------------------------------------------------------------------------------------- the kernel's log --- */
+
+/* Where the kernel's log is read: until 5.12 the dumper itself. */
+#ifdef HAVE_KMSG_DUMP_ITER
+typedef struct kmsg_dump_iter compat_kmsg_iter;
+#else
+typedef struct kmsg_dumper compat_kmsg_iter;
+#endif
+
+static inline void compat_kmsg_rewind(compat_kmsg_iter *iter)
+{
+#ifndef HAVE_KMSG_DUMP_ITER
+	iter->active = true;
+#endif
+	kmsg_dump_rewind(iter);
+}
+
+/* Until 5.19 the tracepoint console tells only what goes to a console, as it goes there. */
+#define COMPAT_CONSOLE_IS_SELECTIVE (LINUX_VERSION_CODE < KERNEL_VERSION(5, 19, 0))
+
+/* An irq_work that PREEMPT_RT does not put off to a thread. */
+#ifdef IRQ_WORK_INIT_HARD
+#define COMPAT_HARD_IRQ_WORK(fn) IRQ_WORK_INIT_HARD(fn)
+#else
+#define COMPAT_HARD_IRQ_WORK(fn) (struct irq_work){ .flags = ATOMIC_INIT(IRQ_WORK_HARD_IRQ), .func = (fn) }
+#endif
+
+static inline void compat_timer_delete_sync(struct timer_list *timer)
+{
+#ifdef HAVE_TIMER_DELETE_SYNC
+	timer_delete_sync(timer);
+#else
+	del_timer_sync(timer);
+#endif
+}
 
 /* ------------------------------------------------------------------------------------------------------- relay --- */
 

@@ -334,24 +334,27 @@ int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan
 /* -------------------------------------------------------------------------------------------------------- logs --- */
 
 /**
- * struct relayfs_log_ops - what a client does as its log starts and stops; one request at a time
+ * struct relayfs_log_ops - what a client does as its log starts and stops; one request at a time, each may be NULL
  * @start: the channel runs; returns 0 or a negative errno
  * @stop: the channel still runs; when it returns nothing more may be written
+ * @renew: what is written from now on belongs to another trace; the channel does not run
  */
 struct relayfs_log_ops {
-	int (*start)(void);
+	int (*start)(struct relayfs_channel *chan);
 	void (*stop)(void);
+	void (*renew)(void);
 };
 
 /**
  * struct relayfs_log_attr - a client with one channel, in a directory that is there while its module is loaded
- * @name: of the directory
+ * @name: of the directory, and of the stream files up to the CPU
  * @owner: the client's module
  * @flags: of the channel: RELAYFS_GLOBAL, RELAYFS_PATIENT
+ * @stream_id: of the channel
  * @subbuf_size: of the channel
  * @n_subbufs: of the channel
  * @n_subbufs_max: of the channel
- * @files: what is in the directory besides control, stats, error, metadata, the sizes and events_*
+ * @files: what is in the directory besides control, stats, error, uuid, metadata, the sizes and the streams
  * @n_files: how many
  * @ops: may be NULL
  * @channel_ops: may be NULL; called with NULL
@@ -360,6 +363,7 @@ struct relayfs_log_attr {
 	const char *name;
 	struct module *owner;
 	unsigned int flags;
+	u32 stream_id;
 	size_t subbuf_size;
 	size_t n_subbufs;
 	size_t n_subbufs_max;

@@ -4,6 +4,7 @@
  *
  * The files are those of a tracer's session, as far as they mean something here, so that one tool reads both.
  */
+#include <linux/cpu.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -80,7 +81,7 @@ static int start(struct relayfs_log *log)
 	int err = log->dead ? -ENODEV : relayfs_channel_start(log->chan);
 
 	if (!err && ops && ops->start) {
-		err = ops->start();
+		err = ops->start(log->chan);
 		if (err)
 			relayfs_channel_stop(log->chan);
 	}
@@ -231,6 +232,99 @@ static int error_show(struct relayfs_object *obj, struct seq_file *m)
 	return 0;
 }
 
+static void forget_counts(void *writer)
+{
+	struct relayfs_writer *w = writer;
+
+	w->produced = 0;
+	w->published = 0;
+	w->packets = 0;
+	w->seq = 0;
+	w->overwritten = 0;
+	w->reported = 0;
+	memset(w->lost, 0, sizeof(w->lost));
+}
+
+/* Caller holds the channel's lock. */
+static bool is_read_out(struct relayfs_channel *chan)
+{
+	unsigned int i;
+
+	for (i = 0; i < chan->n_streams; i++) {
+		struct relayfs_stream *s = chan->streams[i];
+		struct rchan_buf *buf = s ? relayfs_ring_buf(s->live, s->cpu) : NULL;
+
+		if (s && (s->drain || (buf && relayfs_ring_oldest(s->live, buf) != buf->subbufs_produced)))
+			return false;
+	}
+	return true;
+}
+
+/* What is written from now on belongs to another trace, whose counters begin at 0. */
+static int renew_channel(struct relayfs_log *log, const uuid_t *uuid)
+{
+	struct relayfs_channel *chan = log->chan;
+	unsigned int i;
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	if (chan->state == RELAYFS_RUNNING) {
+		err = relayfs_log_refuse(log, -EBUSY, "uuid: it is running: stop it first");
+		goto unlock;
+	}
+	if (!is_read_out(chan)) {
+		err = relayfs_log_refuse(log, -EBUSY, "uuid: what was logged has not been read: read it, or reset");
+		goto unlock;
+	}
+	for (i = 0; i < chan->n_streams; i++) {
+		struct relayfs_stream *s = chan->streams[i];
+
+		if (!s)
+			continue;
+		mutex_lock(&s->lock);
+		relayfs_on_writer(s, forget_counts, s->writer);
+		s->read = 0;
+		s->bytes = 0;
+		s->told = 0;
+		s->final_due = false;
+		mutex_unlock(&s->lock);
+	}
+	memcpy(chan->template.uuid, uuid, sizeof(chan->template.uuid));
+unlock:
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+	return err;
+}
+
+static int uuid_store(struct relayfs_object *obj, char *text, size_t len)
+{
+	struct relayfs_log *log = log_of(obj);
+	const struct relayfs_log_ops *ops = log->attr.ops;
+	char *word = strim(text);
+	uuid_t uuid;
+	int err;
+
+	begin_request(log);
+	if (uuid_parse(word, &uuid)) {
+		err = relayfs_log_refuse(log, -EINVAL, "uuid: %.40s is not 8-4-4-4-12 hexadecimal digits", word);
+	} else {
+		err = renew_channel(log, &uuid);
+		if (!err) {
+			log->uuid = uuid;
+			if (ops && ops->renew)
+				ops->renew();
+		}
+	}
+	return end_request(log, err);
+}
+
+static int uuid_show(struct relayfs_object *obj, struct seq_file *m)
+{
+	seq_printf(m, "%pUb\n", &log_of(obj)->uuid);
+	return 0;
+}
+
 static int metadata_show(struct relayfs_object *obj, struct seq_file *m)
 {
 	struct relayfs_log *log = log_of(obj);
@@ -246,6 +340,7 @@ static const struct relayfs_attribute attributes[] = {
 	{ .name = "n_subbufs_max", .mode = 0600, .show = n_subbufs_max_show, .store = n_subbufs_max_store },
 	{ .name = "stats", .mode = 0400, .show = stats_show },
 	{ .name = "error", .mode = 0400, .show = error_show },
+	{ .name = "uuid", .mode = 0600, .show = uuid_show, .store = uuid_store },
 	{ .name = "metadata", .mode = 0400, .show = metadata_show },
 };
 
@@ -258,7 +353,7 @@ static int populate(struct relayfs_dir *dir)
 
 	if (!err)
 		err = relayfs_create_attributes(dir, log->attr.files, log->attr.n_files, &log->obj);
-	return err ? err : relayfs_create_streams(dir, log->chan, "events");
+	return err ? err : relayfs_create_streams(dir, log->chan, log->attr.name);
 }
 
 static void release(struct relayfs_object *obj)
@@ -280,7 +375,7 @@ struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr)
 	struct relayfs_channel_attr chan = {
 		.owner = attr->owner,
 		.flags = attr->flags | RELAYFS_STATIC,
-		.stream_id = LTT3_STREAM_EVENTS,
+		.stream_id = attr->stream_id,
 		.subbuf_size = attr->subbuf_size,
 		.n_subbufs = attr->n_subbufs,
 		.n_subbufs_max = attr->n_subbufs_max,

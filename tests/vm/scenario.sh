@@ -174,6 +174,10 @@ echo $? >"$out/command-status"
 echo "== unload"
 ls "$ltt" >"$out/left"
 umount /sys/kernel/relay
-rmmod ltt relayfs >"$out/unload" 2>&1
+(
+	for module in evlog klog ltt relayfs; do
+		[ ! -d /sys/module/$module ] || rmmod $module || exit 1
+	done
+) >"$out/unload" 2>&1
 echo $? >>"$out/unload"
 dmesg >"$out/dmesg"
