@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``ltt-relay convert``: traces to CSV, Parquet, JSON lines or CTF."""
+"""``ltt-relay convert``: traces to CSV, Parquet, JSON lines, CTF or Perfetto."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -12,10 +15,47 @@ from ltt_relay.cli import COMMANDS, exit_status, fail_on_option
 
 __all__ = ("command",)
 
+_EXAMPLES = """
+\b
+Examples:
+  ltt-relay convert trace/ -o out/                           a CSV file per event: out/sched_switch.csv …
+  ltt-relay convert trace/ -o out/ --merge                   all events in time order: out/merged.csv
+  ltt-relay convert trace/ -o out/ --to parquet --event sched_switch --event sched_wakeup
+  ltt-relay convert trace/ -o out/ --since +1.5s --until -2s
+  ltt-relay convert /traces -o out/ -j 8                     every trace below, out/<its path>/…
+  ltt-relay convert /traces -o out/ -j 8 --resume            go on after a kill
+  ltt-relay convert /traces -o out/ --dask tcp://host:8786   on a cluster
+"""
 
-@click.command("convert", short_help=COMMANDS["convert"])
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], Callable[[], None]]]:
+    """Give what is told: the number of traces, records written, a trace done; shown on a tty only."""
+    if not sys.stderr.isatty():
+        yield (lambda _: None), (lambda _: None), (lambda: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(), MofNCompleteColumn(), TextColumn("traces"), TimeElapsedColumn(),
+        TextColumn("{task.fields[records]:,} records"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("convert", total=None, records=0)
+        records = 0
+
+        def wrote(more: int) -> None:
+            nonlocal records
+            records += more
+            progress.update(bar, records=records)
+
+        yield (lambda total: progress.update(bar, total=total)), wrote, (lambda: progress.advance(bar))
+
+
+@click.command("convert", short_help=COMMANDS["convert"], epilog=_EXAMPLES)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["csv", "parquet", "jsonl", "ctf"]), default="csv", show_default=True)
+@click.option("--to", type=click.Choice(["csv", "parquet", "jsonl"]), default="csv", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--merge", is_flag=True, help="One time-ordered file per trace instead of one per event.")
@@ -24,6 +64,9 @@ __all__ = ("command",)
 @click.option("--until", metavar="TIME", help="Before then.")
 @click.option("--time", type=click.Choice(["utc", "ns"]), default="utc", show_default=True, help="ns: monotonic.")
 @click.option("--resume", is_flag=True, help="Go on after an interruption: what the manifest has as done is skipped.")
+@click.option(
+    "--dask", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it; they see the same files."
+)
 @fail_on_option
 def command(
     traces: tuple[Path, ...],
@@ -34,29 +77,34 @@ def command(
     events: tuple[str, ...],
     since: str | None,
     until: str | None,
-    time: str,
+    time: Literal["utc", "ns"],
     resume: bool,
+    dask: str | None,
     fail_on: frozenset[str],
 ) -> None:
     """Convert each trace at or below TRACES into DIR/<its path>/<event>.csv, with gaps, problems and a manifest.
 
     A trace that cannot be read is a line in the manifest and on stderr, and the others go on; the exit status is 1 if
-    one gave no output.
+    one gave no output. Columns, types and readers are described in docs/convert.md.
     """
-    from ltt_relay.export.convert import Options, convert
+    if dask and jobs > 1:
+        raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
+    from ltt_relay.export.batch import convert
+    from ltt_relay.export.convert import Options
 
     options = Options(to, merge, events, since, until, time)
     failed = lost = problems = records = n = 0
-    for result in convert(traces, output, options, jobs, resume):
-        n += 1
-        records, lost, problems = records + result.records, lost + result.lost, problems + result.problems
-        if result.status == "failed":
-            failed += 1
-            click.echo(f"ltt-relay convert: {result.trace}: {result.error}", err=True)
-        elif sys.stderr.isatty():
-            click.echo(f"\r{n} traces, {records:,} records", err=True, nl=False)
-    if sys.stderr.isatty():
-        click.echo(err=True)
+    with _progress() as (begin, wrote, done):
+        for result in convert(traces, output, options, jobs, resume, dask, wrote, begin):
+            n += 1
+            done()
+            records += result.records
+            lost, problems = lost + sum(result.lost.values()), problems + sum(result.problems.values())
+            if result.status == "failed":
+                failed += 1
+                click.echo(f"ltt-relay convert: {result.trace}: {result.error}", err=True)
+            if result.missing:
+                click.echo(f"ltt-relay convert: {result.trace}: knows no {', '.join(result.missing)}", err=True)
     click.echo(
         f"{output}: {n} traces, {records:,} records, lost {lost:,}, problems {problems:,}, failed {failed}", err=True
     )

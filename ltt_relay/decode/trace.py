@@ -166,6 +166,12 @@ class Trace(Mapping[str, pd.DataFrame]):
             first = since if begin == low else begin + self._offset
             yield first, until if end == high else end + self._offset
 
+    def windows(
+        self, max_bytes: int | str = "256 MB", since: Moment | None = None, until: Moment | None = None
+    ) -> Iterator[tuple[Moment | None, Moment | None]]:
+        """Yield consecutive, half-open windows of time (since, until), about `max_bytes` of frames each."""
+        yield from self._windows(max_bytes, since, until, 80)
+
     def iter_frames(
         self,
         events: str | Iterable[str] | None = None,

@@ -1,211 +1,239 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Batch conversion: trees of traces to trees of files, each trace on its own, with a manifest."""
+"""One trace to files: decoded window by window, written by the sink of the format, and what came of it as a row."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, Protocol
 
 import pyarrow as pa
 
 import ltt_relay
-from ltt_relay.decode.errors import TraceError
-from ltt_relay.errors import UserError
-from ltt_relay.export.sinks import FORMATS, Sink
+from ltt_relay.decode import Trace
+from ltt_relay.export.files import MERGED
+from ltt_relay.export.manifest import identity
+from ltt_relay.export.text import TextSink
+from ltt_relay.formats.base import UnknownEventError
 
-__all__ = ("MANIFEST", "ConvertError", "Options", "Result", "convert", "find_traces")
+__all__ = (
+    "FORMATS",
+    "PARTS",
+    "WINDOW",
+    "Options",
+    "Result",
+    "Sink",
+    "Tell",
+    "begin",
+    "convert_trace",
+    "finish",
+    "write",
+)
 
-MANIFEST = "manifest.jsonl"
-_SCHEMA = 1
+#: What --to takes.
+FORMATS: Final = ("csv", "parquet", "jsonl")
+#: Decoded bytes in memory at once.
+WINDOW: Final = 64 << 20
+#: Where parts of a trace are kept until they are put together.
+PARTS: Final = ".parts"
 
-
-class ConvertError(UserError):
-    """The conversion as a whole cannot go on."""
+Tell = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to write; part of the manifest, so that --resume can tell whether it still means the same."""
+    """What to write; part of the manifest, so that --resume can tell whether it still means the same.
 
-    to: str
+    to: one of FORMATS; merge: one file in time order instead of one per event; events: only those (all if empty);
+    since, until: as in `Trace.frames`; time: "utc", or "ns" of the trace's own clock.
+    """
+
+    to: str = "csv"
     merge: bool = False
     events: tuple[str, ...] = ()
     since: str | None = None
     until: str | None = None
-    time: str = "utc"
-    max_bytes: str = "64 MB"
+    time: Literal["utc", "ns"] = "utc"
 
 
 @dataclass(slots=True)
 class Result:
-    """A row of the manifest: one trace, what came of it."""
+    """What came of one trace; a row of the manifest.
+
+    status: "done" or "failed" (then `error` says why); identity: of the input; records: written; lost: known to be lost
+    when it was recorded, by reason; problems: how many rows of `problems`, by code; missing: events asked for that this
+    trace does not know; files: by name, their event, rows, bytes and SHA-256; columns: by event ("merged" if they are),
+    Arrow type, unit and meaning.
+    """
 
     trace: str
     output: str
-    status: str
+    status: str = "done"
     records: int = 0
-    lost: int = 0
-    problems: int = 0
-    files: dict[str, int] = field(default_factory=dict)
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    columns: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     error: str = ""
-    identity: str = ""
+    seconds: float = 0.0
+    identity: dict[str, list[int]] = field(default_factory=dict)
 
 
-def find_traces(roots: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield trace directories below the roots and their paths relative to the root that they were found below."""
-    for root in roots:
-        if not root.exists():
-            raise ConvertError(f"{root}: no such file or directory")
-        if _is_trace(root):
-            yield root, Path()
-            continue
-        for directory, subdirectories, _ in os.walk(root):
-            subdirectories.sort()
-            path = Path(directory)
-            if path != root and _is_trace(path):
-                subdirectories.clear()
-                yield path, path.relative_to(root)
+class Sink(Protocol):
+    """Where a trace's tables go."""
+
+    def write(self, tables: dict[str, pa.Table]) -> None:
+        """Append a window's tables."""
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Append one table to a file of its own, whatever is merged."""
+
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Complete all files; returns their entries in the manifest."""
+
+    def close(self) -> None:
+        """End what runs."""
 
 
-def _is_trace(path: Path) -> bool:
-    return path.is_dir() and ((path / "metadata").is_file() or any(path.glob("events_*")))
+def _sink(trace: Trace, directory: Path, options: Options) -> Sink:
+    if options.to == "parquet":
+        from ltt_relay.export.parquet import ParquetSink
+
+        return ParquetSink(directory, options.merge)
+    return TextSink(directory, options.to, options.merge)
 
 
-def _identity(path: Path) -> str:
-    return ";".join(
-        f"{entry.name}:{entry.stat().st_size}:{entry.stat().st_mtime_ns}"
-        for entry in sorted(path.iterdir())
-        if entry.is_file()
-    )
+def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]:
+    """Return the events to convert, and those asked for that the trace does not know.
+
+    Raises:
+        UnknownEventError: it knows none of them.
+
+    """
+    if not options.events:
+        catalog = trace.catalog
+        merged = options.merge and options.to in {"csv", "jsonl", "parquet"}
+        return list(catalog["event"][catalog["group"] != "state"] if merged else catalog["event"]), []
+    known: list[str] = []
+    missing: list[str] = []
+    error: UnknownEventError | None = None
+    for name in options.events:
+        try:
+            trace.schema(name)
+            known.append(name)
+        except UnknownEventError as unknown:
+            missing.append(name)
+            error = unknown
+    if error and not known:
+        raise error
+    return known, missing
 
 
-def _tables(trace: ltt_relay.Trace, options: Options) -> Iterator[tuple[str, pa.Table]]:
-    events = list(options.events) or None
-    if options.merge:
-        for frame in trace.iter_merged(events, options.since, options.until, None, _time(options), options.max_bytes):
-            yield "merged", pa.Table.from_pandas(frame, preserve_index=False)
-        return
-    windows = trace.iter_arrow(events, options.since, options.until, None, None, _time(options), options.max_bytes)
-    for tables in windows:
-        yield from tables.items()
+def _tables(trace: Trace, events: list[str], options: Options, since: Any, until: Any) -> Iterator[dict[str, pa.Table]]:
+    kind: Literal["utc", "ns"] = "utc" if options.to == "perfetto" else options.time
+    if options.merge and options.to == "parquet":
+        for frame in trace.iter_merged(events, since, until, None, kind, WINDOW):
+            yield {MERGED: pa.Table.from_pandas(frame, preserve_index=False)}
+    else:
+        yield from trace.iter_arrow(events, since, until, None, None, kind, WINDOW)
 
 
-def _time(options: Options) -> Any:
-    return options.time
+def _columns(trace: Trace, tables: dict[str, pa.Table]) -> dict[str, dict[str, dict[str, str]]]:
+    """Types, units and meanings for the manifest."""
+    described = {}
+    for name, table in tables.items():
+        schema = {} if name == MERGED else {row.column: row for row in trace.schema(name).itertuples()}
+        described[name] = {
+            column.name: {
+                "type": str(column.type) if not pa.types.is_dictionary(column.type) else "dictionary<string>",
+                "unit": str(getattr(schema.get(column.name), "unit", "")),
+                "meaning": str(getattr(schema.get(column.name), "meaning", "")),
+            }
+            for column in table.schema
+        }
+    return described
 
 
-def convert_one(path: Path, output: Path, options: Options) -> Result:
-    """Convert one trace; errors become the result's, never an exception."""
-    result = Result(str(path), str(output), "done")
+def _merged_columns(time: str) -> dict[str, dict[str, str]]:
+    types = {
+        "timestamp": "timestamp[ns, tz=UTC]" if time == "utc" else "int64",
+        "cpu": "uint16", "event": "dictionary<string>", "tid": "int32", "comm": "dictionary<string>",
+        "payload": "large_string",
+    }  # fmt: skip
+    return {name: {"type": type_, "unit": "", "meaning": ""} for name, type_ in types.items()}
+
+
+def finish(trace: Trace, result: Result, sink: Sink) -> None:
+    """Add what every trace has, gaps and problems, as files and in the row; and complete the files."""
+    gaps, problems = trace.gaps, trace.problems
+    for name, frame in (("gaps", gaps), ("problems", problems)):
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        sink.write_table(name, table)
+    result.lost = {str(reason): int(n) for reason, n in gaps.groupby("reason", observed=True)["count"].sum().items()}
+    result.problems = {str(code): int(n) for code, n in problems["code"].value_counts().items()}
+    result.files = sink.finish()
+
+
+def begin(path: Path, output: Path, options: Options) -> tuple[Result, Trace, list[str]]:
+    """Open a trace and make room for its output; returns the row to fill, the trace and the events to convert."""
+    result = Result(str(path), str(output))
+    result.identity = identity(path)
+    trace = ltt_relay.open(path)
+    events, result.missing = chosen_events(trace, options)
+    output.mkdir(parents=True, exist_ok=True)
+    clear(output)
+    return result, trace, events
+
+
+def convert_trace(path: Path, output: Path, options: Options, tell: Tell | None = None) -> Result:
+    """Convert one trace; errors become the result's, never an exception. `tell` hears of records as they come."""
+    begun = time.monotonic()
     try:
-        result.identity = _identity(path)
-        trace = ltt_relay.open(path)
-        output.mkdir(parents=True, exist_ok=True)
-        if options.to == "ctf":
-            _copy(path, output, result)
-        else:
-            _write(trace, output, options, result)
-        result.lost = int(trace.info["lost"])
-        result.problems = len(trace.problems)
-    except (UserError, OSError, KeyError, ValueError, pa.ArrowException) as error:
-        result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+        result = _convert(path, output, options, tell or (lambda _: None))
+    except Exception as error:
+        # One trace must not end the others, whatever is wrong with it.
+        result = Result(str(path), str(output), "failed", error=f"{type(error).__name__}: {error}")
+        clear(output)
+    result.seconds = round(time.monotonic() - begun, 3)
     return result
 
 
-def _copy(path: Path, output: Path, result: Result) -> None:
-    """LTT 3.0 is CTF already: the same bytes."""
-    if path.resolve() == output.resolve():
-        raise TraceError(f"{output} is the trace itself")
-    for entry in sorted(path.iterdir()):
-        if entry.is_file() and not entry.name.startswith("."):
-            shutil.copyfile(entry, output / entry.name)
-            result.files[entry.name] = entry.stat().st_size
+def _convert(path: Path, output: Path, options: Options, tell: Tell) -> Result:
+    result, trace, events = begin(path, output, options)
+    sink = _sink(trace, output, options)
+    try:
+        write(trace, events, sink, options, options.since, options.until, result, tell)
+        finish(trace, result, sink)
+    finally:
+        sink.close()
+    return result
 
 
-def _write(trace: ltt_relay.Trace, output: Path, options: Options, result: Result) -> None:
-    sinks: dict[str, Sink] = {}
-    utc = options.time == "utc"
-    for name, table in _tables(trace, options):
-        if name not in sinks:
-            sinks[name] = Sink(output, name, options.to)
-            result.columns[name] = {column: str(table.schema.field(column).type) for column in table.column_names}
-        sinks[name].write(table, utc)
-    for name, frame in (("gaps", trace.gaps), ("problems", trace.problems)):
-        sinks[name] = Sink(output, name, options.to)
-        sinks[name].write(pa.Table.from_pandas(frame, preserve_index=False), True)
-    for name, sink in sinks.items():
-        result.files[sink.path.name] = sink.finish()
-        if name not in {"gaps", "problems"}:
-            result.records += sink.rows
+def write(
+    trace: Trace, events: list[str], sink: Sink, options: Options, since: Any, until: Any, result: Result, tell: Tell
+) -> None:
+    """Write a range of time to the sink; counts the records and describes the columns in `result`."""
+    for tables in _tables(trace, events, options, since, until):
+        if not result.columns:
+            result.columns = _described(trace, tables, options)
+        sink.write(tables)
+        rows = sum(table.num_rows for table in tables.values())
+        result.records += rows
+        tell(rows)
 
 
-def convert(
-    roots: Iterable[Path], output: Path, options: Options, jobs: int = 1, resume: bool = False
-) -> Iterator[Result]:
-    """Convert all traces below the roots; yields results as they come, each of which is in the manifest by then.
-
-    Raises:
-        ConvertError: no traces, or the output is of another conversion.
-
-    """
-    traces = list(find_traces(roots))
-    if not traces:
-        raise ConvertError("no traces found: a trace is a directory with metadata and events_0, events_1 …")
-    output.mkdir(parents=True, exist_ok=True)
-    manifest = output / MANIFEST
-    head = {"schema": _SCHEMA, "tool": f"ltt-relay {ltt_relay.__version__}", "options": asdict(options)}
-    done = _read_manifest(manifest, head) if resume else {}
-    if manifest.exists() and not resume:
-        raise ConvertError(f"{manifest} exists: choose another directory, or go on with --resume")
-    todo = [(path, output / part) for path, part in traces if done.get(str(path)) != _identity(path)]
-    with manifest.open("a", encoding="utf-8") as log:
-        if not manifest.stat().st_size:
-            log.write(json.dumps(head) + "\n")
-        for result in _run(todo, options, jobs):
-            log.write(json.dumps(asdict(result)) + "\n")
-            log.flush()
-            yield result
+def _described(trace: Trace, tables: dict[str, pa.Table], options: Options) -> dict[str, dict[str, dict[str, str]]]:
+    if options.merge and options.to in {"csv", "jsonl", "parquet"}:
+        return {MERGED: _merged_columns(options.time)}
+    return _columns(trace, tables)
 
 
-def _read_manifest(path: Path, head: dict[str, Any]) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    first, *lines = path.read_text(encoding="utf-8").splitlines() or ["{}"]
-    before = json.loads(first)
-    wanted = json.loads(json.dumps(head))
-    if before.get("options") != wanted["options"]:
-        raise ConvertError(
-            f"{path} is of a conversion with other options ({before.get('options')}): --resume needs the same"
-        )
-    done = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that a kill cut off
-        if row["status"] == "done":
-            done[row["trace"]] = row["identity"]
-    return done
-
-
-def _run(todo: list[tuple[Path, Path]], options: Options, jobs: int) -> Iterator[Result]:
-    if jobs <= 1 or len(todo) <= 1:
-        for path, target in todo:
-            yield convert_one(path, target, options)
-        return
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(convert_one, path, target, options) for path, target in todo]):
-            yield future.result()
-
-
-def known_formats() -> list[str]:
-    """Return what --to takes."""
-    return [*FORMATS, "ctf"]
+def clear(output: Path) -> None:
+    """Remove what an earlier attempt left unfinished."""
+    for leftover in output.glob("*.part"):
+        leftover.unlink()
+    shutil.rmtree(output / PARTS, ignore_errors=True)

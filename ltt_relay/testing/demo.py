@@ -54,7 +54,8 @@ def run(output: Path) -> None:
     """Leave trace/, csv/, timeline.png and report.txt in `output`, and print the report."""
     import ltt_relay
     from ltt_relay.analysis.report import text
-    from ltt_relay.export.convert import Options, convert
+    from ltt_relay.export.batch import convert
+    from ltt_relay.export.convert import Options
     from ltt_relay.plot import timeline
 
     for name in ("trace", "csv"):

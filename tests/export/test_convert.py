@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
@@ -12,8 +13,11 @@ from click.testing import CliRunner
 
 import ltt_relay
 from ltt_relay.cli import main
-from ltt_relay.export.convert import ConvertError, Options, convert
-from ltt_relay.export.render import render_utc
+from ltt_relay.export import parts
+from ltt_relay.export.batch import convert
+from ltt_relay.export.convert import Options
+from ltt_relay.export.manifest import ConvertError
+from ltt_relay.export.traces import find_traces
 from ltt_relay.testing import write_trace
 
 
@@ -22,50 +26,112 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_trace(tmp_path_factory.mktemp("trace") / "t", 5000, cpus=2, packet_size=16384, lost_every=2)
 
 
-def test_times_are_rendered_as_pandas_does(trace: Path) -> None:
-    times = np.array([0, 1, 951_782_400_123_456_789, 1_709_164_799_999_999_999, 4_102_444_800_000_000_001], np.int64)
-    expected = [f"{pd.Timestamp(t, tz='UTC').tz_localize(None).isoformat(timespec='nanoseconds')}Z" for t in times]
-    assert render_utc(times).to_pylist() == expected
+def _bytes(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.name != "manifest.jsonl"}
 
 
-def test_csv_read_back_equals_the_frames(trace: Path, tmp_path: Path) -> None:
-    (result,) = convert([trace], tmp_path / "out", Options("csv"))
-    assert (result.status, result.records) == ("done", 5000 + 212)
-    for name, frame in ltt_relay.open(trace).frames().items():
-        read = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False, na_values={"tid": [""]})
-        assert len(read) == len(frame)
-        assert pd.to_datetime(read["timestamp"]).astype("int64").tolist() == frame["timestamp"].astype("int64").tolist()
-        for column in frame.columns.difference(["timestamp"]):
-            expected = frame[column]
-            if column == "args":
-                assert read[column].tolist() == [" ".join(map(str, items)) for items in expected]
-            elif expected.dtype == "category" or str(expected.dtype) == "str":
-                assert read[column].astype(str).tolist() == expected.astype("str").fillna("").tolist()
-            else:
-                assert read[column].astype("Int64").tolist() == expected.astype("Int64").tolist()
+def test_the_manifest_tells_what_is_in_the_files(trace: Path, tmp_path: Path) -> None:
+    (result,) = convert([trace], tmp_path, Options())
+    head, row = (json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines())
+    assert (head["schema"], head["options"]["to"]) == (1, "csv")
+    assert (row["status"], row["records"]) == ("done", 5212)
+    assert sum(row["lost"].values()) == ltt_relay.open(trace).info["lost"] == result.lost["full"]
+    assert sum(entry["rows"] for entry in row["files"].values() if entry["event"]) == 5212
+    assert set(row["files"]) == set(_bytes(tmp_path))
+    for name, entry in row["files"].items():
+        data = (tmp_path / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+        assert data.count(b"\n") == entry["rows"] + 1
+    assert row["columns"]["sched_switch"]["prev_prio"]["type"] == "int16"
+    assert row["columns"]["sys_enter"]["args"] == {
+        "type": "list<item: uint64>", "unit": "", "meaning": "its arguments",
+    }  # fmt: skip
 
 
-def test_parquet_read_back_equals_the_frames(trace: Path, tmp_path: Path) -> None:
+def test_merged_csv_is_what_merged_gives(trace: Path, tmp_path: Path) -> None:
+    for time in ("utc", "ns"):
+        list(convert([trace], tmp_path / time, Options(merge=True, time=time)))
+        read = pd.read_csv(tmp_path / time / "merged.csv", keep_default_na=False, dtype={"tid": "Int32"})
+        frame = ltt_relay.open(trace).merged(time=time)
+        if time == "utc":
+            read["timestamp"] = pd.to_datetime(read["timestamp"])
+        assert read["timestamp"].tolist() == frame["timestamp"].tolist()
+        for column in ("cpu", "event", "tid", "comm", "payload"):
+            assert read[column].tolist() == frame[column].tolist(), column
+
+
+def test_merged_json_lines_have_the_payload_as_an_object(trace: Path, tmp_path: Path) -> None:
+    list(convert([trace], tmp_path, Options("jsonl", merge=True, events=("sys_enter", "marker"))))
+    rows = [json.loads(line) for line in (tmp_path / "merged.jsonl").read_text().splitlines()]
+    frames = ltt_relay.open(trace).frames(["sys_enter", "marker"])
+    assert [row["timestamp"] for row in rows] == sorted(row["timestamp"] for row in rows)
+    assert [row["payload"]["args"] for row in rows if row["event"] == "sys_enter"] == [
+        list(args) for args in frames["sys_enter"]["args"]
+    ]
+    assert [row["payload"] for row in rows if row["event"] == "marker"] == [
+        {"text": text} for text in frames["marker"]["text"]
+    ]
+
+
+def test_merged_parquet_is_what_merged_gives(trace: Path, tmp_path: Path) -> None:
+    list(convert([trace], tmp_path, Options("parquet", merge=True)))
+    read = pd.read_parquet(tmp_path / "merged.parquet")
+    assert read.astype(str).equals(ltt_relay.open(trace).merged().astype(str))
+
+
+def test_parquet_read_back_equals_the_tables(trace: Path, tmp_path: Path) -> None:
     list(convert([trace], tmp_path / "out", Options("parquet")))
-    tables = ltt_relay.open(trace).arrow()
-    for name, table in tables.items():
-        read = pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet")
-        assert read.to_pylist() == table.to_pylist()
+    for name, table in ltt_relay.open(trace).arrow().items():
+        assert pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() == table.to_pylist()
 
 
-def test_a_broken_trace_is_a_failure_of_its_own_and_resume_does_the_rest(trace: Path, tmp_path: Path) -> None:
-    root = tmp_path / "in"
-    for number in range(4):
+def test_events_and_times_are_selected_as_frames_does(trace: Path, tmp_path: Path) -> None:
+    options = Options(events=("marker", "sched_wakeup_nwe"), since="+200us", until="-300us")
+    (result,) = convert([trace], tmp_path / "a", options)
+    frame = ltt_relay.open(trace).frames("marker", "+200us", "-300us")["marker"]
+    assert 0 < len(frame) < len(ltt_relay.open(trace)["marker"])
+    assert (result.records, result.missing) == (len(frame), ["sched_wakeup_nwe"])
+    assert pd.read_csv(tmp_path / "a" / "marker.csv")["text"].tolist() == frame["text"].tolist()
+    (nothing,) = convert([trace], tmp_path / "b", Options(events=("sched_swich",)))
+    assert (nothing.status, "near: sched_switch" in nothing.error) == ("failed", True)
+
+
+@pytest.mark.parametrize("options", [Options(), Options("jsonl"), Options(merge=True)], ids=["csv", "jsonl", "merged"])
+def test_a_trace_in_parts_gives_the_same_bytes(
+    trace: Path, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,) = convert([trace], tmp_path / "whole", options)
+    monkeypatch.setattr(parts, "_WORTH", 0)
+    monkeypatch.setattr(parts, "WINDOW", 100_000)
+    assembly = parts.Assembly(trace, tmp_path / "again", options)
+    assert len(assembly.windows) > 3
+    numbers = list(range(len(assembly.windows)))
+    for number in reversed(numbers):
+        part = parts.convert_part(trace, tmp_path / "again", options, assembly.events, *assembly.windows[number])
+        assembly.add(number, part)
+    again = assembly.finish()
+    assert _bytes(tmp_path / "whole") == _bytes(tmp_path / "again")
+    assert (again.files, again.records, again.columns) == (whole.files, whole.records, whole.columns)
+
+
+def _many(root: Path, n: int) -> None:
+    for number in range(n):
         write_trace(root / f"t{number}", 300, cpus=1, seed=number)
+
+
+def test_a_broken_trace_is_a_failure_of_its_own_and_resume_does_the_rest(tmp_path: Path) -> None:
+    root, output = tmp_path / "in", tmp_path / "out"
+    _many(root, 4)
     (root / "t2" / "events_0").write_bytes(b"not a trace" * 100)
     (root / "t2" / "state_0").unlink()
-    output = tmp_path / "out"
-    next(convert([root], output, Options("csv")))  # the rest never comes, as after a kill
+    next(convert([root], output, Options()))  # the rest never comes, as after a kill
     with pytest.raises(ConvertError, match="--resume"):
-        list(convert([root], output, Options("csv")))
-    with pytest.raises(ConvertError, match="other options"):
+        list(convert([root], output, Options()))
+    with pytest.raises(ConvertError, match="another conversion: options"):
         list(convert([root], output, Options("jsonl"), resume=True))
-    rest = list(convert([root], output, Options("csv"), jobs=2, resume=True))
+    with (output / "manifest.jsonl").open("a") as manifest:
+        manifest.write('{"trace": "cut off by a ki')
+    rest = list(convert([root], output, Options(), jobs=2, resume=True))
     assert len(rest) == 3
     rows = [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()[1:]]
     assert sorted((Path(row["trace"]).name, row["status"]) for row in rows) == [
@@ -74,13 +140,57 @@ def test_a_broken_trace_is_a_failure_of_its_own_and_resume_does_the_rest(trace: 
     assert not list(output.rglob("*.part"))
 
 
+def test_a_trace_that_changed_is_converted_again_and_leaves_nothing_of_before(tmp_path: Path) -> None:
+    _many(tmp_path / "in", 2)
+    list(convert([tmp_path / "in"], tmp_path / "out", Options()))
+    (tmp_path / "in" / "t0" / "events_0").unlink()
+    (again,) = convert([tmp_path / "in"], tmp_path / "out", Options(), resume=True)
+    assert (Path(again.trace).name, again.status, again.records) == ("t0", "done", 212)
+    assert not (tmp_path / "out" / "t0" / "sched_switch.csv").exists()
+    assert (tmp_path / "out" / "t1" / "sched_switch.csv").exists()
+
+
+def _die(path: Path, output: Path, options: Options) -> None:
+    if path.name == "t1":
+        os._exit(9)  # as after SIGKILL by the kernel
+    from ltt_relay.export.convert import convert_trace
+
+    return convert_trace(path, output, options)  # type: ignore[return-value]
+
+
+def test_a_process_that_dies_costs_its_own_trace_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _many(tmp_path / "in", 4)
+    monkeypatch.setattr("ltt_relay.export.batch.convert_trace", _die)
+    results = list(convert([tmp_path / "in"], tmp_path / "out", Options(), jobs=2))
+    assert sorted((Path(result.trace).name, result.status) for result in results) == [
+        ("t0", "done"), ("t1", "failed"), ("t2", "done"), ("t3", "done"),
+    ]  # fmt: skip
+    assert "ended without a word" in next(result.error for result in results if result.status == "failed")
+
+
+def test_where_traces_go(trace: Path, tmp_path: Path) -> None:
+    _many(tmp_path / "a", 2)
+    _many(tmp_path / "b", 1)
+    output = tmp_path / "a" / "out"
+    write_trace(output / "converted", 10, cpus=1)
+    assert [str(target.relative_to(output)) for _, target in find_traces([tmp_path / "a"], output)] == ["t0", "t1"]
+    both = find_traces([tmp_path / "a", tmp_path / "b"], output)
+    assert [str(target.relative_to(output)) for _, target in both] == ["a/t0", "a/t1", "b/t0"]
+    assert find_traces([trace], output) == [(trace, output)]
+    with pytest.raises(ConvertError, match="would both go to"):
+        find_traces([trace, trace], output)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConvertError, match="no traces found"):
+        find_traces([tmp_path / "empty"], output)
+
+
 def test_the_command_ends_with_1_if_a_trace_fails_and_by_request_on_losses(trace: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     assert runner.invoke(main, ["convert", str(trace), "-o", str(tmp_path / "a"), "--merge"]).exit_code == 0
-    lines = (tmp_path / "a" / "merged.csv").read_text().splitlines()
-    assert len(lines) == 5001
+    assert len((tmp_path / "a" / "merged.csv").read_text().splitlines()) == 5001
     assert runner.invoke(main, ["convert", str(trace), "-o", str(tmp_path / "b"), "--fail-on", "lost"]).exit_code == 1
     assert runner.invoke(main, ["convert", str(tmp_path / "no"), "-o", str(tmp_path / "c")]).exit_code == 1
+    assert "out/sched_switch.csv" in runner.invoke(main, ["convert", "--help"]).output
 
 
 def test_info_and_dump_agree(trace: Path) -> None:

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many traces, by this process, by several, or by a Dask cluster; each is in the manifest when it is done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+from ltt_relay.export.convert import Options, Result, Tell, convert_trace
+from ltt_relay.export.manifest import Manifest, identity
+from ltt_relay.export.parts import Assembly, convert_part, worth_parts
+from ltt_relay.export.traces import find_traces
+
+__all__ = ("convert",)
+
+#: How often a task is tried whose process ends without a word.
+_ATTEMPTS: Final = 3
+
+MakeExecutor = Callable[[], Executor]
+
+
+@dataclass(slots=True)
+class _Task:
+    """A whole trace, or a part of one."""
+
+    path: Path
+    output: Path
+    assembly: Assembly | None = None
+    number: int = 0
+    attempts: int = 0
+
+    def submit(self, executor: Executor, options: Options) -> Future[Any]:
+        self.attempts += 1
+        if self.assembly is None:
+            return executor.submit(convert_trace, self.path, self.output, options)
+        since, until = self.assembly.windows[self.number]
+        return executor.submit(convert_part, self.path, self.output, options, self.assembly.events, since, until)
+
+
+def _failed(path: Path, output: Path, error: str) -> Result:
+    return Result(str(path), str(output), "failed", error=error)
+
+
+class _Crowd:
+    """Tasks in the hands of an executor, at most `width` at once."""
+
+    def __init__(
+        self, todo: list[tuple[Path, Path]], options: Options, make: MakeExecutor, width: int, tell: Tell
+    ) -> None:
+        self._options, self._make, self._width, self._tell = options, make, width, tell
+        self._traces = iter(todo)
+        self._queue: deque[_Task] = deque()
+        self._suspects: deque[_Task] = deque()
+        self._futures: dict[Future[Any], _Task] = {}
+        self._given_up: set[Path] = set()
+        self._executor = make()
+
+    def results(self) -> Iterator[Result]:
+        """Yield what comes of each trace, as it comes."""
+        try:
+            while True:
+                yield from self._fill()
+                if not self._futures:
+                    return
+                done, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from self._take(future, self._futures.pop(future))
+        finally:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(self) -> Iterator[Result]:
+        # After a process died without a word, those that could be to blame run one at a time.
+        width = 1 if self._suspects else self._width
+        while len(self._futures) < width:
+            if self._suspects:
+                if self._futures:
+                    return
+                task = self._suspects.popleft()
+            elif self._queue:
+                task = self._queue.popleft()
+            else:
+                try:
+                    path, output = next(self._traces)
+                except StopIteration:
+                    return
+                try:
+                    self._queue += self._tasks(path, output)
+                except Exception as error:
+                    # As in convert_trace: one trace must not end the others.
+                    yield _failed(path, output, f"{type(error).__name__}: {error}")
+                continue
+            if task.path not in self._given_up:
+                self._submit(task)
+
+    def _submit(self, task: _Task) -> None:
+        try:
+            self._futures[task.submit(self._executor, self._options)] = task
+        except BrokenExecutor:
+            self._executor = self._make()
+            task.attempts -= 1
+            self._submit(task)
+
+    def _tasks(self, path: Path, output: Path) -> list[_Task]:
+        if not worth_parts(path, self._options):
+            return [_Task(path, output)]
+        assembly = Assembly(path, output, self._options)
+        if not assembly.windows:
+            return [_Task(path, output)]
+        return [_Task(path, output, assembly, number) for number in range(len(assembly.windows))]
+
+    def _take(self, future: Future[Any], task: _Task) -> Iterator[Result]:
+        try:
+            made = future.result()
+        except BrokenExecutor:
+            if task.attempts < _ATTEMPTS:
+                self._suspects.append(task)
+                return
+            yield from self._give_up(task, "the process that converted it ended without a word (out of memory?)")
+        except Exception as error:
+            yield from self._give_up(task, f"{type(error).__name__}: {error}")
+        else:
+            if task.path in self._given_up:
+                return
+            if task.assembly is None:
+                self._tell(made.records)
+                yield made
+                return
+            try:
+                self._tell(task.assembly.add(task.number, made))
+                if task.assembly.complete:
+                    yield task.assembly.finish()
+            except Exception as error:
+                yield from self._give_up(task, f"{type(error).__name__}: {error}")
+
+    def _give_up(self, task: _Task, error: str) -> Iterator[Result]:
+        if task.path not in self._given_up:
+            self._given_up.add(task.path)
+            if task.assembly:
+                task.assembly.abandon()
+            yield _failed(task.path, task.output, error)
+
+
+def _pool(jobs: int) -> MakeExecutor:
+    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+
+
+def convert(
+    roots: Iterable[Path],
+    output: Path,
+    options: Options,
+    jobs: int = 1,
+    resume: bool = False,
+    dask: str | None = None,
+    tell: Tell | None = None,
+    begin: Callable[[int], None] | None = None,
+) -> Iterator[Result]:
+    """Convert all traces below the roots; yields results as they come, each of which is in the manifest by then.
+
+    jobs: processes; resume: go on with the conversion that `output` holds; dask: the address of a scheduler whose
+    workers see the same files at the same paths; tell: called with numbers of records as they are written; begin:
+    called once, with the number of traces.
+
+    Raises:
+        ConvertError: no traces, or the output is of another conversion.
+
+    """
+    traces = find_traces(roots, output)
+    with Manifest(output, asdict(options), resume) as manifest:
+        todo = []
+        for path, target in traces:
+            before = manifest.done.get(str(path))
+            if before and before["status"] == "done" and before["identity"] == identity(path):
+                continue
+            if before:
+                _forget(target, before)
+            todo.append((path, target))
+        if begin:
+            begin(len(todo))
+        for result in _results(todo, options, jobs, dask, tell or (lambda _: None)):
+            manifest.add(asdict(result))
+            yield result
+
+
+def _forget(target: Path, before: dict[str, Any]) -> None:
+    """Remove the files of a trace that has changed since: it may have other events now."""
+    for name in before["files"]:
+        (target / name).unlink(missing_ok=True)
+
+
+def _results(
+    todo: list[tuple[Path, Path]], options: Options, jobs: int, dask: str | None, tell: Tell
+) -> Iterator[Result]:
+    if dask:
+        from ltt_relay.export.cluster import connected
+
+        with connected(dask) as (make, width):
+            yield from _Crowd(todo, options, make, width, tell).results()
+    elif jobs <= 1:
+        for path, target in todo:
+            yield convert_trace(path, target, options, tell)
+    else:
+        yield from _Crowd(todo, options, _pool(jobs), jobs, tell).results()

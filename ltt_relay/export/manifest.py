@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The manifest of a conversion: JSON lines, append-only; the first says what is converted how, each other one trace."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import ltt_relay
+from ltt_relay.errors import UserError
+
+__all__ = ("MANIFEST", "SCHEMA", "ConvertError", "Manifest", "identity", "read")
+
+MANIFEST: Final = "manifest.jsonl"
+#: The version of what is in the lines, and of the files' columns.
+SCHEMA: Final = 1
+
+
+class ConvertError(UserError):
+    """The conversion as a whole cannot go on."""
+
+
+def identity(path: Path) -> dict[str, list[int]]:
+    """Return what makes a trace this one: name, size and time of last change (ns) of its files."""
+    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the first line and the last line of each trace; a line that a kill cut off is left out.
+
+    Raises:
+        ConvertError: a line is no JSON, and not the last.
+
+    """
+    lines = path.read_bytes().split(b"\n")
+    head: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(lines[:-1], 1):  # behind the last newline is nothing, or a line that was cut off
+        try:
+            row = json.loads(line)
+            if number == 1:
+                head = dict(row)
+            else:
+                rows[row["trace"]] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConvertError(f"{path}, line {number}: {line[:40]!r} found, a line of a manifest expected") from error
+    return head, rows
+
+
+class Manifest:
+    """The manifest in a directory, to be written; `done` has what it says already, by trace."""
+
+    def __init__(self, directory: Path, options: dict[str, Any], resume: bool) -> None:
+        """Begin one, or with `resume` go on with the one that is there.
+
+        Raises:
+            ConvertError: there is one, and not to be resumed, or it is of a conversion with other options.
+
+        """
+        self.path = directory / MANIFEST
+        self.done: dict[str, dict[str, Any]] = {}
+        head = {"schema": SCHEMA, "tool": f"ltt-relay {ltt_relay.__version__}", "options": options}
+        head = json.loads(json.dumps(head))
+        before: dict[str, Any] = {}
+        if self.path.exists():
+            before, self.done = read(self.path)
+            if before and not resume:
+                raise ConvertError(f"{self.path} exists: choose another directory, or go on with --resume")
+        if before and before != head:
+            changed = [f"{key} {before.get(key)!r}, now {head[key]!r}" for key in head if before.get(key) != head[key]]
+            raise ConvertError(f"{self.path} is of another conversion: {'; '.join(changed)}; --resume needs the same")
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a+b", buffering=0)
+        # What a kill cut off goes, so that the next line begins on one of its own.
+        whole = self.path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(whole)
+        if not before:
+            self.add(head)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a line, and see it on disk."""
+        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A large trace in parts: windows of time converted by whoever is free, then put together; the bytes are the same."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ltt_relay
+from ltt_relay.decode import Trace
+from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, finish, write
+from ltt_relay.export.files import MERGED
+from ltt_relay.export.manifest import identity
+from ltt_relay.export.text import TextSink
+
+__all__ = ("Assembly", "Part", "convert_part", "worth_parts")
+
+#: Formats whose files can be put together by copying.
+_FORMATS: Final = frozenset({"csv", "jsonl"})
+#: Traces from this size on; below it the parts cost more than they gain.
+_WORTH: Final = 4 * WINDOW
+
+
+def worth_parts(path: Path, options: Options, size: int = _WORTH) -> bool:
+    """Tell whether a trace should be converted in parts."""
+    return options.to in _FORMATS and sum(bytes_ for bytes_, _ in identity(path).values()) >= size
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was made of one window: its directory, and what a `Result` has of it."""
+
+    directory: Path
+    records: int
+    files: dict[str, dict[str, Any]]
+    columns: dict[str, dict[str, dict[str, str]]]
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: Path, state: str) -> Trace:
+    """The trace, for all parts of it that this process converts."""
+    return ltt_relay.open(path)
+
+
+def convert_part(path: Path, output: Path, options: Options, events: list[str], since: Any, until: Any) -> Part:
+    """Convert one window of a trace into files without headers, in a directory of their own below the output's."""
+    trace = _opened(path, str(identity(path)))
+    # Another attempt at the same part may still be running, by a worker that was believed to be dead.
+    directory = output / PARTS / uuid.uuid4().hex
+    directory.mkdir(parents=True)
+    result = Result(str(path), str(output))
+    sink = TextSink(directory, options.to, options.merge, header=False)
+    try:
+        write(trace, events, sink, options, since, until, result, lambda _: None)
+        return Part(directory, result.records, sink.finish(), result.columns)
+    finally:
+        sink.close()
+
+
+class Assembly:
+    """A trace whose parts are converted elsewhere: its windows, and its files as they grow."""
+
+    def __init__(self, path: Path, output: Path, options: Options) -> None:
+        """Open the trace; raises what opening it raises."""
+        self._begun = time.monotonic()
+        self.path, self.output, self.options = path, output, options
+        self.result, self._trace, self.events = begin(path, output, options)
+        self.windows = list(self._trace.windows(WINDOW, options.since, options.until))
+        self._sink = TextSink(output, options.to, options.merge)
+        self._next = 0
+        self._waiting: dict[int, Part] = {}
+
+    def add(self, number: int, part: Part) -> int:
+        """Take the part of window `number`; returns the records that were put at the end by that."""
+        before = self.result.records
+        self._waiting[number] = part
+        while self._next in self._waiting:
+            ready = self._waiting.pop(self._next)
+            self.result.records += ready.records
+            self.result.columns = self.result.columns or ready.columns
+            for name, entry in ready.files.items():
+                columns = ready.columns[entry["event"] or MERGED]
+                self._sink.append_file(entry["event"], columns, ready.directory / name, entry["rows"])
+            shutil.rmtree(ready.directory)
+            self._next += 1
+        return self.result.records - before
+
+    @property
+    def complete(self) -> bool:
+        """Whether all parts are there."""
+        return self._next == len(self.windows)
+
+    def finish(self) -> Result:
+        """Complete the files."""
+        try:
+            finish(self._trace, self.result, self._sink)
+        finally:
+            self._sink.close()
+        (self.output / PARTS).rmdir()
+        self.result.seconds = round(time.monotonic() - self._begun, 3)
+        return self.result
+
+    def abandon(self) -> None:
+        """End what runs; the next attempt removes what is left."""
+        self._sink.close()
