@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -171,6 +171,41 @@ class Trace(Mapping[str, pd.DataFrame]):
     ) -> Iterator[tuple[Moment | None, Moment | None]]:
         """Yield consecutive, half-open windows of time (since, until), about `max_bytes` of frames each."""
         yield from self._windows(max_bytes, since, until, 80)
+
+    def to_dask(
+        self,
+        event: str,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        cpus: Iterable[int] | None = None,
+        columns: Iterable[str] | None = None,
+        time: TimeKind = "utc",
+        partition_bytes: int | str = "64 MB",
+    ) -> Any:
+        """Return an event's frame as a `dask.dataframe.DataFrame` whose index is the timestamp.
+
+        A partition is a window of time that begins with a packet, across all CPUs: `partition_bytes` of frames if all
+        events were in it. Divisions are known, the dtypes are the format's, nothing is decoded before it is computed.
+        The workers must see the trace at the same path. The other arguments are those of `frames`.
+
+        Raises:
+            UnknownEventError: no such event.
+            MissingDaskError: Dask is not installed.
+
+        """
+        from ltt_relay.decode.dask import to_dask
+
+        return to_dask(self, event, since, until, cpus, columns, time, partition_bytes)
+
+    def edges(self, windows: Sequence[tuple[Moment | None, Moment | None]], time: TimeKind = "utc") -> list[int]:
+        """Return the times between which windows lie, one more than there are, in ns; the last is a record's own."""
+        packets = self._source.packets
+        begin, end = (int(packets["begin"].min()), int(packets["end"].max())) if packets.size else (0, 0)
+        low, high = self._range(windows[0][0], windows[-1][1])
+        first = max(low, begin)
+        inner = [self._range(window[0], None)[0] for window in windows[1:]]
+        offset = self._offset if time == "utc" else 0
+        return [edge + offset for edge in (first, *inner, max(first, *inner[-1:], min(high - 1, end)))]
 
     def iter_frames(
         self,

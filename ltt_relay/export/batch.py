@@ -11,8 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from ltt_relay.decode.identity import identity
 from ltt_relay.export.convert import Options, Result, Tell, convert_trace
-from ltt_relay.export.manifest import Manifest, identity
+from ltt_relay.export.manifest import Manifest
 from ltt_relay.export.parts import Assembly, convert_part, worth_parts
 from ltt_relay.export.traces import find_traces
 
@@ -71,7 +72,9 @@ class _Crowd:
                 for future in done:
                     yield from self._take(future, self._futures.pop(future))
         finally:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            for future in self._futures:
+                future.cancel()
+            self._executor.shutdown(wait=True)
 
     def _fill(self) -> Iterator[Result]:
         # After a process died without a word, those that could be to blame run one at a time.

@@ -6,10 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from typing import Final
 
 from ltt_relay.export.manifest import ConvertError
 
 __all__ = ("connected",)
+
+#: Seconds to wait for a scheduler's answer.
+_PATIENCE: Final = 10
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def connected(address: str) -> Iterator[tuple[Callable[[], Executor], int]]:
     except ImportError as error:
         raise ConvertError(f"--dask needs Dask ({error}): pip install 'ltt-relay[dask]'") from error
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConvertError(f"no Dask scheduler at {address}: {error}") from error
     with client:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 import ltt_relay
 from ltt_relay.decode import Trace
+from ltt_relay.decode.identity import identity
 from ltt_relay.export.files import MERGED
-from ltt_relay.export.manifest import identity
 from ltt_relay.export.text import TextSink
 from ltt_relay.formats.base import UnknownEventError
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import ltt_relay
 from ltt_relay.errors import UserError
 
-__all__ = ("MANIFEST", "SCHEMA", "ConvertError", "Manifest", "identity", "read")
+__all__ = ("MANIFEST", "SCHEMA", "ConvertError", "Manifest", "read")
 
 MANIFEST: Final = "manifest.jsonl"
 #: The version of what is in the lines, and of the files' columns.
@@ -21,12 +21,6 @@ SCHEMA: Final = 1
 
 class ConvertError(UserError):
     """The conversion as a whole cannot go on."""
-
-
-def identity(path: Path) -> dict[str, list[int]]:
-    """Return what makes a trace this one: name, size and time of last change (ns) of its files."""
-    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
-    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

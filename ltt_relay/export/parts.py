@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import time
 import uuid
@@ -11,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import ltt_relay
-from ltt_relay.decode import Trace
+from ltt_relay.decode.identity import identity, reopen
 from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, finish, write
 from ltt_relay.export.files import MERGED
-from ltt_relay.export.manifest import identity
 from ltt_relay.export.text import TextSink
 
 __all__ = ("Assembly", "Part", "convert_part", "worth_parts")
@@ -26,9 +23,9 @@ _FORMATS: Final = frozenset({"csv", "jsonl"})
 _WORTH: Final = 4 * WINDOW
 
 
-def worth_parts(path: Path, options: Options, size: int = _WORTH) -> bool:
+def worth_parts(path: Path, options: Options) -> bool:
     """Tell whether a trace should be converted in parts."""
-    return options.to in _FORMATS and sum(bytes_ for bytes_, _ in identity(path).values()) >= size
+    return options.to in _FORMATS and sum(bytes_ for bytes_, _ in identity(path).values()) >= _WORTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +38,9 @@ class Part:
     columns: dict[str, dict[str, dict[str, str]]]
 
 
-@functools.lru_cache(maxsize=2)
-def _opened(path: Path, state: str) -> Trace:
-    """The trace, for all parts of it that this process converts."""
-    return ltt_relay.open(path)
-
-
 def convert_part(path: Path, output: Path, options: Options, events: list[str], since: Any, until: Any) -> Part:
     """Convert one window of a trace into files without headers, in a directory of their own below the output's."""
-    trace = _opened(path, str(identity(path)))
+    trace = reopen(path)
     # Another attempt at the same part may still be running, by a worker that was believed to be dead.
     directory = output / PARTS / uuid.uuid4().hex
     directory.mkdir(parents=True)
@@ -101,7 +92,7 @@ class Assembly:
             finish(self._trace, self.result, self._sink)
         finally:
             self._sink.close()
-        (self.output / PARTS).rmdir()
+        shutil.rmtree(self.output / PARTS)  # with what a killed worker left there
         self.result.seconds = round(time.monotonic() - self._begun, 3)
         return self.result
 

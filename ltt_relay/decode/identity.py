@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What makes a trace the one that it was before; and traces that stay open between the tasks of one process."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ltt_relay.decode.trace import Trace
+
+__all__ = ("identity", "reopen")
+
+
+def identity(path: Path) -> dict[str, list[int]]:
+    """Return name, size and time of last change (ns) of a trace's files."""
+    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+
+
+def reopen(path: Path) -> Trace:
+    """Return the trace, with what it has counted for this process already as long as it has not changed."""
+    return _open(path, str(identity(path)))
+
+
+@functools.lru_cache(maxsize=4)
+def _open(path: Path, state: str) -> Trace:
+    from ltt_relay.decode.trace import Trace
+
+    return Trace(path)
