@@ -15,6 +15,7 @@ for byte. A packet never spans 2**32 ns: the 32 bits of a record's time are unam
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ from ltt_relay.formats.fields import (
     u32,
     u64,
 )
+from ltt_relay.formats.loaded import Packet
+from ltt_relay.formats.oracle import Parsed, length_records, plain
 
 __all__ = (
     "FIRST_DYNAMIC_ID",
@@ -47,6 +50,7 @@ __all__ = (
     "MAX_RECORD",
     "TASK_COMM_LEN",
     "claims",
+    "records",
 )
 
 MAGIC: Final = 0x00D6B7ED
@@ -338,6 +342,33 @@ FORMAT: Final = Format(
         Naming("irq", "state_irq", "irq", "name"),
     ),
 )
+
+
+def records(path: Path) -> Iterator[Parsed]:
+    """Yield the records of a session's directory, or of one stream file, as `formats.oracle` has it."""
+    hidden = {"metadata"}
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file() and p.name not in hidden)
+    for file in files:
+        if file.name[0] != ".":
+            for found in _file_records(file.read_bytes()):
+                yield found._replace(file=file.name)
+
+
+def _file_records(data: bytes) -> Iterator[Parsed]:
+    at = number = 0
+    while at + HEADER_SIZE <= len(data):
+        header = PACKET.parse(data[at : at + HEADER_SIZE])
+        size, content, begin = header.packet_size // 8, header.content_size // 8, header.timestamp_begin
+        if header.magic != MAGIC or size < HEADER_SIZE or content > size:
+            what = f"magic 0x{header.magic:08X}, packet_size {header.packet_size}"
+            yield Parsed(number, at, "damage", None, -1, {"found": what})
+            return
+        yield Parsed(number, at, "packet", begin, header.cpu_id, plain(header))
+        packet = Packet(0, at, header.header_size, content, header.cpu_id, begin, header.timestamp_end, sequence=number)
+        for found in length_records(FORMAT, data[at : at + content], packet):
+            yield found._replace(offset=at + found.offset)
+        at += size
+        number += 1
 
 
 def claims(path: Path) -> bool:

@@ -13,13 +13,12 @@ import pandas as pd
 import pytest
 
 import ltt_relay
-from ltt_relay.cli.dump import records
 from ltt_relay.decode import batch
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import resolve
 from ltt_relay.formats.base import UnknownEventError
-from ltt_relay.formats.ltt3 import HEADER_SIZE, PACKET
+from ltt_relay.formats.ltt3 import HEADER_SIZE, PACKET, records
 from ltt_relay.testing import write_trace
 
 EVENTS = 20_000
@@ -39,14 +38,10 @@ def trace(pristine: Path, tmp_path: Path) -> Path:
 def _oracle(path: Path) -> dict[str, list[dict[str, Any]]]:
     """All records by event as construct sees them, with full time and CPU, in time order."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for file in sorted(path.glob("events_*")):
-        begin = cpu = 0
-        for _, offset, kind, fields in records(file.read_bytes()):
-            if kind == "packet":
-                begin, cpu = fields["timestamp_begin"], fields["cpu_id"]
-                continue
-            time = begin + (fields.pop("timestamp") - begin) % (1 << 32)
-            found.setdefault(kind, []).append({"time": time, "cpu": cpu, "offset": offset, **fields})
+    for row in records(path):
+        if row.file.startswith("events_") and row.event != "packet":
+            place = {"time": row.time, "cpu": row.cpu, "offset": row.offset}
+            found.setdefault(row.event, []).append(place | row.fields)
     for rows in found.values():
         rows.sort(key=lambda row: (row["time"], row["cpu"], row["offset"]))
     return found
