@@ -172,10 +172,10 @@ def header() -> str:
         "};",
         "",
         *(line for event in ltt3.EVENTS for line in _event(event)),
-        _comment("X(NAME, name, group, class): the events of the streams called events."),
+        _comment("X(NAME, name, group, class, tracepoint): the events of the streams called events."),
         "#define LTT3_EVENTS(X) \\",
         " \\\n".join(
-            f"\tX({event.name.upper()}, {event.name}, {event.group}, {event.ltt_class})"
+            f'\tX({event.name.upper()}, {event.name}, {event.group}, {event.ltt_class}, "{event.provider or ""}")'
             for event in ltt3.EVENTS
             if event.stream == 0
         ),

@@ -103,11 +103,9 @@ static struct dentry * __maybe_unused fn##_dentry(struct mnt_idmap *idmap, struc
 
 /* -------------------------------------------------------------------------------------------------- tracepoints --- */
 
-/* Fails to compile if the tracepoint calls its probes with other types than ours takes. */
-#define COMPAT_CHECK_TRACEPOINT(name, ...)								\
-	static_assert(COMPAT_SAME(typeof(&check_trace_callback_type_##name),				\
-				  void (*)(void (*)(void *, ##__VA_ARGS__))),				\
-		      "the probe of " #name " does not fit this kernel")
+/* Does this kernel call the probes of tracepoint @name with the arguments that @func takes? */
+#define COMPAT_TRACE_CALLS(name, func)									\
+	COMPAT_SAME(typeof(&check_trace_callback_type_##name), void (*)(typeof(&func)))
 
 /* ----------------------------------------------------------------------------------------------- the kernel's log --- */
 

@@ -512,24 +512,24 @@ _Static_assert(offsetof(struct ltt3_evlog, process) == 20, "ltt3_evlog.process")
 _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 #define LTT3_EVLOG_SIZE 36
 
-/* X(NAME, name, group, class): the events of the streams called events. */
+/* X(NAME, name, group, class, tracepoint): the events of the streams called events. */
 #define LTT3_EVENTS(X) \
-	X(SCHED_SWITCH, sched_switch, sched, schedchange) \
-	X(SCHED_WAKING, sched_waking, sched, process) \
-	X(SCHED_WAKEUP, sched_wakeup, sched, process) \
-	X(SYS_ENTER, sys_enter, sys, syscall) \
-	X(SYS_EXIT, sys_exit, sys, syscall) \
-	X(IRQ_HANDLER_ENTRY, irq_handler_entry, irq, irq_entry) \
-	X(IRQ_HANDLER_EXIT, irq_handler_exit, irq, irq_exit) \
-	X(SOFTIRQ_ENTRY, softirq_entry, irq, soft_irq) \
-	X(SOFTIRQ_EXIT, softirq_exit, irq, soft_irq) \
-	X(PAGE_FAULT_USER, page_fault_user, exceptions, trap_entry) \
-	X(PAGE_FAULT_KERNEL, page_fault_kernel, exceptions, trap_entry) \
-	X(SCHED_PROCESS_FORK, sched_process_fork, sched, process) \
-	X(SCHED_PROCESS_EXEC, sched_process_exec, sched, process) \
-	X(SCHED_PROCESS_EXIT, sched_process_exit, sched, process) \
-	X(TASK_RENAME, task_rename, task, process) \
-	X(MARKER, marker, user, custom)
+	X(SCHED_SWITCH, sched_switch, sched, schedchange, "sched_switch") \
+	X(SCHED_WAKING, sched_waking, sched, process, "sched_waking") \
+	X(SCHED_WAKEUP, sched_wakeup, sched, process, "sched_wakeup") \
+	X(SYS_ENTER, sys_enter, sys, syscall, "sys_enter") \
+	X(SYS_EXIT, sys_exit, sys, syscall, "sys_exit") \
+	X(IRQ_HANDLER_ENTRY, irq_handler_entry, irq, irq_entry, "irq_handler_entry") \
+	X(IRQ_HANDLER_EXIT, irq_handler_exit, irq, irq_exit, "irq_handler_exit") \
+	X(SOFTIRQ_ENTRY, softirq_entry, irq, soft_irq, "softirq_entry") \
+	X(SOFTIRQ_EXIT, softirq_exit, irq, soft_irq, "softirq_exit") \
+	X(PAGE_FAULT_USER, page_fault_user, exceptions, trap_entry, "page_fault_user") \
+	X(PAGE_FAULT_KERNEL, page_fault_kernel, exceptions, trap_entry, "page_fault_kernel") \
+	X(SCHED_PROCESS_FORK, sched_process_fork, sched, process, "sched_process_fork") \
+	X(SCHED_PROCESS_EXEC, sched_process_exec, sched, process, "sched_process_exec") \
+	X(SCHED_PROCESS_EXIT, sched_process_exit, sched, process, "sched_process_exit") \
+	X(TASK_RENAME, task_rename, task, process, "task_rename") \
+	X(MARKER, marker, user, custom, "")
 
 /* CTF metadata: HEAD, the UUID's digits, TRACE, the environment, CLOCK, s, OFFSET, ns, BODY. */
 #define LTT3_TSDL_HEAD \

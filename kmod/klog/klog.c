@@ -288,7 +288,7 @@ static void ring_bell(void *unused, const char *text, size_t len)
 {
 	irq_work_queue(this_cpu_ptr(&bell));
 }
-COMPAT_CHECK_TRACEPOINT(console, const char *, size_t);
+static_assert(COMPAT_TRACE_CALLS(console, ring_bell));
 
 /* ----------------------------------------------------------------------------------------------- start and stop --- */
 

@@ -6,22 +6,24 @@
 
 #include "internal.h"
 
-/* Tracepoints that state needs; not all of them need be events. */
-static struct {
-	const char *name;
-	struct tracepoint *tp;
-} needed[] = { { "sched_process_fork" }, { "sched_process_exec" }, { "sched_process_exit" }, { "task_rename" } };
+/* Those that this kernel's headers have no tracepoint for are not defined anywhere, and so NULL. */
+#define LTT_EXTERN(NAME, name, group, class, tracepoint) extern void *const ltt_probe_##name __weak;
+LTT3_EVENTS(LTT_EXTERN)
+
+#define LTT_EVENT(NAME, name_, group_, class_, tracepoint_)						\
+	[LTT_EVENT_##NAME] = {										\
+		.name = #name_, .group = #group_, .class = #class_, .tracepoint = tracepoint_,		\
+		.id = LTT3_ID_##NAME, .probe = &ltt_probe_##name_,					\
+	},
+struct ltt_event ltt_events[LTT_N_EVENTS] = { LTT3_EVENTS(LTT_EVENT) };
 
 static void note_tracepoint(struct tracepoint *tp, void *unused)
 {
 	int i;
 
 	for (i = 0; i < LTT_N_EVENTS; i++)
-		if (ltt_events[i].probe && !strcmp(tp->name, ltt_events[i].name))
+		if (!strcmp(tp->name, ltt_events[i].tracepoint))
 			ltt_events[i].tp = tp;
-	for (i = 0; i < ARRAY_SIZE(needed); i++)
-		if (!strcmp(tp->name, needed[i].name))
-			needed[i].tp = tp;
 }
 
 /* Most of them are not exported, but the kernel lists them all. */
@@ -30,19 +32,9 @@ void ltt_find_tracepoints(void)
 	for_each_kernel_tracepoint(note_tracepoint, NULL);
 }
 
-struct tracepoint *ltt_tracepoint(const char *name)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(needed); i++)
-		if (!strcmp(name, needed[i].name))
-			return needed[i].tp;
-	return NULL;
-}
-
 static bool available(const struct ltt_event *event)
 {
-	return !event->probe || event->tp;
+	return !*event->tracepoint || (event->tp && event->probe && *event->probe);
 }
 
 static int register_event(struct ltt_session *s, int i)
@@ -52,7 +44,7 @@ static int register_event(struct ltt_session *s, int i)
 
 	if (se->registered || !ltt_events[i].tp)
 		return 0;
-	err = tracepoint_probe_register(ltt_events[i].tp, ltt_events[i].probe, se);
+	err = tracepoint_probe_register(ltt_events[i].tp, *ltt_events[i].probe, se);
 	if (err)
 		return ltt_refuse(s, err, "the kernel refuses a probe on %s", ltt_events[i].name);
 	se->registered = true;
@@ -67,7 +59,7 @@ static void unregister_event(struct ltt_session *s, int i)
 		return;
 	if (i == LTT_EVENT_SCHED_SWITCH)
 		WRITE_ONCE(s->switches, false);
-	tracepoint_probe_unregister(ltt_events[i].tp, ltt_events[i].probe, se);
+	tracepoint_probe_unregister(ltt_events[i].tp, *ltt_events[i].probe, se);
 	se->registered = false;
 }
 
@@ -168,7 +160,8 @@ static int select_glob(struct ltt_session *s, const char *glob, bool on)
 		}
 	}
 	if (!found && missing >= 0)
-		return ltt_refuse(s, -ENODEV, "%s: this kernel has no tracepoint %s", glob, ltt_events[missing].name);
+		return ltt_refuse(s, -ENODEV, "%s: this kernel has no tracepoint %s that we know the arguments of",
+				  glob, ltt_events[missing].tracepoint);
 	if (!found)
 		return ltt_refuse(s, -EINVAL, "%s: no event has such a name; available_events lists them", glob);
 	return 0;

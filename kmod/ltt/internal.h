@@ -22,7 +22,7 @@ struct ltt_filter;
 struct ltt_session;
 
 /* The events in the order of formats/ltt3.py. */
-#define LTT_INDEX(NAME, name, group, class) LTT_EVENT_##NAME,
+#define LTT_INDEX(NAME, name, group, class, tracepoint) LTT_EVENT_##NAME,
 enum ltt_event_index { LTT3_EVENTS(LTT_INDEX) LTT_N_EVENTS };
 #undef LTT_INDEX
 
@@ -32,15 +32,18 @@ enum ltt_event_index { LTT3_EVENTS(LTT_INDEX) LTT_N_EVENTS };
  * @group: the kernel's group
  * @class: the old LTT's class
  * @id: in the format
- * @probe: what the tracepoint calls; NULL if there is none, as for marker
- * @tp: the tracepoint of that name; NULL if this kernel has none
+ * @tracepoint: that it comes from; "" for none, as for marker
+ * @probe: what that calls: NULL if this kernel's headers have no such tracepoint, or points to NULL if it has other
+ *	arguments than any probe of ours takes
+ * @tp: the tracepoint; NULL if this kernel has none
  */
 struct ltt_event {
 	const char *name;
 	const char *group;
 	const char *class;
+	const char *tracepoint;
 	u16 id;
-	void *probe;
+	void *const *probe;
 	struct tracepoint *tp;
 };
 
@@ -125,7 +128,6 @@ __printf(3, 4) int ltt_refuse(struct ltt_session *s, int err, const char *why, .
 /* events.c */
 extern struct ltt_event ltt_events[LTT_N_EVENTS];
 void ltt_find_tracepoints(void);
-struct tracepoint *ltt_tracepoint(const char *name);
 int ltt_select_events(struct ltt_session *s, char *words);
 void ltt_show_events(struct ltt_session *s, struct seq_file *m);
 void ltt_show_available(struct seq_file *m);
@@ -133,7 +135,7 @@ int ltt_register_events(struct ltt_session *s);
 void ltt_unregister_events(struct ltt_session *s);
 void ltt_tell_filter(struct ltt_session *s);
 
-/* probes.c */
+/* probes_*.c */
 int ltt_register_state_probes(struct ltt_session *s);
 void ltt_unregister_state_probes(struct ltt_session *s);
 bool ltt_write_marker(struct ltt_session *s, const char *text, size_t len);

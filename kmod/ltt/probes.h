@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of probes share: from a tracepoint's arguments to a record, in place.
+ *
+ * A probe allocates, sleeps, faults and prints nothing. From 6.13 on some tracepoints call their probes preemptible; irqs
+ * are off from ltt_begin() to ltt_end(), and nothing per-CPU is touched outside of that.
+ *
+ * Which tracepoints there are, and what they call their probes with, differs between kernels. tracepoints.h, made at build
+ * time, defines HAVE_TRACE_name for those that this kernel's headers declare; whether a probe fits is asked of their types.
+ * An event that no probe of ours fits is missing on this kernel, and says so in available_events.
+ */
+#ifndef LTT_PROBES_H
+#define LTT_PROBES_H
+
+#include <linux/kconfig.h>
+#include <linux/tracepoint.h>
+
+#include "compat.h"
+#include "internal.h"
+#include "tracepoints.h"
+
+static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_session_event *se, u16 id, size_t size)
+{
+	void *payload;
+	u64 now;
+
+	local_irq_save(slot->flags);
+	now = ktime_get_mono_fast_ns();
+	payload = __relayfs_reserve(this_cpu_ptr(se->writers), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
+	if (unlikely(!payload))
+		local_irq_restore(slot->flags);
+	return payload;
+}
+
+/*
+ * Begins a record of event @NAME with @more bytes behind the fixed part; @other is a task besides the current one. NULL if
+ * there is none to be written; else ltt_end() ends it, with the same @data, and between them nothing may be called that
+ * can fault, sleep or be traced.
+ */
+#define ltt_begin(slot, data, NAME, other, more)							\
+({													\
+	struct ltt_session_event *se__ = (data);							\
+	void *p__ = NULL;										\
+													\
+	if (likely(!se__->filtered) || ltt_filter_pass(&se__->filter, other))				\
+		p__ = ltt_reserve(slot, se__, LTT3_ID_##NAME, LTT3_##NAME##_SIZE + (more));		\
+	p__;												\
+})
+
+static __always_inline void ltt_end(struct relayfs_slot *slot, void *data)
+{
+	relayfs_commit(slot);
+}
+
+/* Is there a tracepoint of that name? A literal 0 or 1, so that it can become part of a macro's name. */
+#define LTT_HAS_TRACE(tp) __is_defined(HAVE_TRACE_##tp)
+
+/*
+ * LTT_OFFER(name, tp, func): @func is the probe of event @name, if this kernel calls the probes of @tp so; LTT_OFFER_ONE_OF
+ * takes two, of which one may fit. Makes ltt_probe_name, which points to NULL if none does and is not there if there is no
+ * such tracepoint.
+ */
+#define LTT_OFFER_ONE_OF(name, tp, one, other)	__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, one, other)
+#define LTT_OFFER(name, tp, func)		__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, func, func)
+#define __LTT_OFFER(has, ...)			___LTT_OFFER(has, __VA_ARGS__)
+#define ___LTT_OFFER(has, ...)			LTT_OFFER_##has(__VA_ARGS__)
+#define LTT_OFFER_0(name, tp, one, other)
+#define LTT_OFFER_1(name, tp, one, other)								\
+	extern void *const ltt_probe_##name;								\
+	void *const ltt_probe_##name =									\
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, one), (void *)one,				\
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, other), (void *)other, NULL));
+
+/*
+ * LTT_PROBE_FUNC(NAME, name, func, other, TP_PROTO(...), TP_ARGS(...)) { fill in p }
+ *
+ * Defines @func, a probe that writes a record of event @name, which has a fixed size. What follows is the body of a
+ * function of p, the record's payload, and of the tracepoint's arguments.
+ */
+#define LTT_PROBE_FUNC(NAME, name, func, other, proto, args)						\
+static __always_inline void func##_fill(struct ltt3_##name *p, proto);					\
+static void __maybe_unused func(void *data, proto)							\
+{													\
+	struct relayfs_slot slot;									\
+	struct ltt3_##name *p = ltt_begin(&slot, data, NAME, other, 0);				\
+													\
+	if (!p)												\
+		return;											\
+	func##_fill(p, args);										\
+	ltt_end(&slot, data);										\
+}													\
+static __always_inline void func##_fill(struct ltt3_##name *p, proto)
+
+/* The same for the event of the tracepoint @name, and offers it. */
+#define LTT_PROBE(NAME, name, other, proto, args)							\
+static void probe_##name(void *data, proto);								\
+LTT_OFFER(name, name, probe_##name)									\
+LTT_PROBE_FUNC(NAME, name, probe_##name, other, PARAMS(proto), PARAMS(args))
+
+#endif
