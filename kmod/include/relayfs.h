@@ -340,7 +340,7 @@ int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan
  * @renew: what is written from now on belongs to another trace; the channel does not run
  */
 struct relayfs_log_ops {
-	int (*start)(struct relayfs_channel *chan);
+	int (*start)(void);
 	void (*stop)(void);
 	void (*renew)(void);
 };
@@ -376,6 +376,7 @@ struct relayfs_log_attr {
 struct relayfs_log;
 
 struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr);
+int relayfs_log_publish(struct relayfs_log *log);
 void relayfs_log_close(struct relayfs_log *log);
 int relayfs_log_start(struct relayfs_log *log);
 struct relayfs_channel *relayfs_log_channel(struct relayfs_log *log);

@@ -298,11 +298,10 @@ static void drain_all(void)
 		cond_resched();
 }
 
-static int start_klog(struct relayfs_channel *chan)
+static int start_klog(void)
 {
 	int err;
 
-	klog.chan = chan;
 	WRITE_ONCE(klog.running, true);
 	if (doorbell && klog.console) {
 		err = tracepoint_probe_register(klog.console, ring_bell, NULL);
@@ -408,7 +407,10 @@ static int __init klog_init(void)
 		err = PTR_ERR(klog.log);
 		goto free;
 	}
-	err = start ? relayfs_log_start(klog.log) : 0;
+	klog.chan = relayfs_log_channel(klog.log);
+	err = relayfs_log_publish(klog.log);
+	if (!err && start)
+		err = relayfs_log_start(klog.log);
 	if (!err)
 		return 0;
 	relayfs_log_close(klog.log);

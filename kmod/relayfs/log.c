@@ -20,6 +20,7 @@
  * @chan: its channel
  * @uuid: in its packets and its metadata
  * @wall_offset: wall clock minus monotonic when it was made: the offset in metadata
+ * @published: it has its directory
  * @dead: its module is going
  * @error: why the last request was refused
  */
@@ -31,6 +32,7 @@ struct relayfs_log {
 	struct relayfs_channel *chan;
 	uuid_t uuid;
 	s64 wall_offset;
+	bool published;
 	bool dead;
 	char error[RELAYFS_ERROR_LEN];
 };
@@ -40,8 +42,18 @@ static struct relayfs_log *log_of(struct relayfs_object *obj)
 	return container_of(obj, struct relayfs_log, obj);
 }
 
+static __printf(3, 4) int refuse(struct relayfs_log *log, int err, const char *why, ...)
+{
+	va_list args;
+
+	va_start(args, why);
+	vsnprintf(log->error, sizeof(log->error), why, args);
+	va_end(args);
+	return err;
+}
+
 /**
- * relayfs_log_refuse() - note why a request is refused, for the file error
+ * relayfs_log_refuse() - note why a write to one of the client's own files is refused, for the file error
  * @log: the log
  * @err: what to return
  * @why: in words
@@ -52,9 +64,11 @@ int relayfs_log_refuse(struct relayfs_log *log, int err, const char *why, ...)
 {
 	va_list args;
 
+	mutex_lock(&log->lock);
 	va_start(args, why);
 	vsnprintf(log->error, sizeof(log->error), why, args);
 	va_end(args);
+	mutex_unlock(&log->lock);
 	return err;
 }
 EXPORT_SYMBOL_GPL(relayfs_log_refuse);
@@ -62,7 +76,7 @@ EXPORT_SYMBOL_GPL(relayfs_log_refuse);
 static int end_request(struct relayfs_log *log, int err)
 {
 	if (err && !log->error[0])
-		relayfs_log_refuse(log, err, "%s", log->chan->error[0] ? log->chan->error : "refused");
+		refuse(log, err, "%s", log->chan->error[0] ? log->chan->error : "refused");
 	mutex_unlock(&log->lock);
 	return err;
 }
@@ -81,7 +95,7 @@ static int start(struct relayfs_log *log)
 	int err = log->dead ? -ENODEV : relayfs_channel_start(log->chan);
 
 	if (!err && ops && ops->start) {
-		err = ops->start(log->chan);
+		err = ops->start();
 		if (err)
 			relayfs_channel_stop(log->chan);
 	}
@@ -128,7 +142,7 @@ static int control_store(struct relayfs_object *obj, char *text, size_t len)
 	else if (!strcmp(word, "reset"))
 		err = relayfs_channel_reset(log->chan);
 	else
-		err = relayfs_log_refuse(log, -EINVAL, "control: %.40s is not one of start, stop, flush, reset", word);
+		err = refuse(log, -EINVAL, "control: %.40s is not one of start, stop, flush, reset", word);
 	return end_request(log, err);
 }
 
@@ -146,7 +160,7 @@ static int parse_size(struct relayfs_log *log, const char *what, char *text, siz
 	char *word = strim(text);
 
 	if (kstrtoul(word, 10, &value))
-		return relayfs_log_refuse(log, -EINVAL, "%s: %.40s is not a decimal number", what, word);
+		return refuse(log, -EINVAL, "%s: %.40s is not a decimal number", what, word);
 	*size = value;
 	return 0;
 }
@@ -237,6 +251,7 @@ static void forget_counts(void *writer)
 	struct relayfs_writer *w = writer;
 
 	w->produced = 0;
+	w->before = 0;
 	w->published = 0;
 	w->packets = 0;
 	w->seq = 0;
@@ -270,11 +285,11 @@ static int renew_channel(struct relayfs_log *log, const uuid_t *uuid)
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
 	if (chan->state == RELAYFS_RUNNING) {
-		err = relayfs_log_refuse(log, -EBUSY, "uuid: it is running: stop it first");
+		err = refuse(log, -EBUSY, "uuid: it is running: stop it first");
 		goto unlock;
 	}
 	if (!is_read_out(chan)) {
-		err = relayfs_log_refuse(log, -EBUSY, "uuid: what was logged has not been read: read it, or reset");
+		err = refuse(log, -EBUSY, "uuid: what was logged has not been read: read it, or reset");
 		goto unlock;
 	}
 	for (i = 0; i < chan->n_streams; i++) {
@@ -307,7 +322,7 @@ static int uuid_store(struct relayfs_object *obj, char *text, size_t len)
 
 	begin_request(log);
 	if (uuid_parse(word, &uuid)) {
-		err = relayfs_log_refuse(log, -EINVAL, "uuid: %.40s is not 8-4-4-4-12 hexadecimal digits", word);
+		err = refuse(log, -EINVAL, "uuid: %.40s is not 8-4-4-4-12 hexadecimal digits", word);
 	} else {
 		err = renew_channel(log, &uuid);
 		if (!err) {
@@ -365,10 +380,10 @@ static void release(struct relayfs_object *obj)
 }
 
 /**
- * relayfs_log_open() - make a log and its directory; it does not run yet
+ * relayfs_log_open() - make a log
  * @attr: what it is like; what it points at stays until relayfs_log_close()
  *
- * Return: the log, or an ERR_PTR: -EINVAL (the sizes), -EEXIST (the name), -ENOMEM.
+ * Return: the log, or -EINVAL (the sizes), -ENOMEM as ERR_PTR.
  */
 struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr)
 {
@@ -401,15 +416,24 @@ struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr)
 	log->client.name = attr->name;
 	log->client.owner = attr->owner;
 	log->client.populate = populate;
-	err = relayfs_register_client(&log->client);
-	if (err) {
-		relayfs_channel_close(log->chan);
-		relayfs_object_put(&log->obj);
-		return ERR_PTR(err);
-	}
 	return log;
 }
 EXPORT_SYMBOL_GPL(relayfs_log_open);
+
+/**
+ * relayfs_log_publish() - make the log's directory; from then on its files may be used
+ * @log: the log
+ *
+ * Return: 0, -EEXIST if another client has its name, -ENOMEM.
+ */
+int relayfs_log_publish(struct relayfs_log *log)
+{
+	int err = relayfs_register_client(&log->client);
+
+	log->published = !err;
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_log_publish);
 
 /**
  * relayfs_log_close() - end a log and remove its directory
@@ -421,7 +445,8 @@ void relayfs_log_close(struct relayfs_log *log)
 	log->dead = true;
 	stop(log);
 	mutex_unlock(&log->lock);
-	relayfs_unregister_client(&log->client);
+	if (log->published)
+		relayfs_unregister_client(&log->client);
 	relayfs_channel_close(log->chan);
 	relayfs_object_put(&log->obj);
 }
