@@ -8,19 +8,20 @@ Scalar(size=2, signed=False, big=False, names=None, flags=None)
 
 from __future__ import annotations
 
+import operator
 import struct as _struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import construct
-from construct.expr import Path
+from construct.expr import BinExpr, Path
 
-from ltt_relay.formats.fields import Meta, Text
+from ltt_relay.formats.fields import Align, Meta, Text
 
 __all__ = (
-    "Blob", "CString", "Chars", "Kind", "Member", "Nested", "PString", "Padding", "Repeat", "Scalar",
-    "UnsupportedFieldError", "members", "resolve",
+    "Alignment", "Blob", "CString", "Chars", "Condition", "Kind", "Maybe", "Member", "Nested", "PString", "Padding",
+    "Repeat", "Rest", "Scalar", "Sized", "UnsupportedFieldError", "members", "resolve",
 )  # fmt: skip
 
 
@@ -66,6 +67,28 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class Sized:
+    """As many bytes as the earlier field called `length` says; as text up to a NUL, if it is text."""
+
+    length: str
+    text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Bytes up to the payload's end; as text up to a NUL, if it is text."""
+
+    text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Bytes up to the next multiple of `modulus` from the payload's begin."""
+
+    modulus: int
+
+
+@dataclass(frozen=True, slots=True)
 class Padding:
     """`size` bytes without meaning."""
 
@@ -87,7 +110,26 @@ class Nested:
     members: tuple[Member, ...]
 
 
-Kind: TypeAlias = "Scalar | Chars | CString | PString | Blob | Padding | Repeat | Nested"
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The earlier field called `field` has `value` (an enum's: its name), or its bit called `flag` is set."""
+
+    field: str
+    value: int | str = 0
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe:
+    """`kind` under a condition; None: if the payload is long enough."""
+
+    kind: Kind
+    condition: Condition | None
+
+
+Kind: TypeAlias = (
+    "Scalar | Chars | CString | PString | Sized | Rest | Blob | Padding | Alignment | Repeat | Nested | Maybe"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +157,41 @@ def _scalar(con: Any, path: str) -> Scalar:
     return Scalar(_struct.calcsize(con.fmtstr), letter.islower(), con.fmtstr[0] == ">")
 
 
+def _field(expression: Any, path: str) -> str:
+    """Return the name in `this.name`."""
+    if isinstance(expression, Path):
+        name = str(expression.__getfield__())
+        if repr(expression) == f"this[{name!r}]":
+            return name
+    raise UnsupportedFieldError(f"{path}: this[name] was expected, not {expression!r}")
+
+
+def _condition(expression: Any, path: str) -> Condition:
+    if isinstance(expression, BinExpr) and expression.op is operator.eq and isinstance(expression.rhs, (int, str)):
+        return Condition(_field(expression.lhs, path), value=expression.rhs)
+    if isinstance(expression, Path):
+        flag = str(expression.__getfield__())
+        holder, _, _ = repr(expression).rpartition("[")
+        name = holder.removeprefix("this['").removesuffix("']")
+        if repr(expression) == f"this[{name!r}][{flag!r}]":
+            return Condition(name, flag=flag)
+    raise UnsupportedFieldError(f"{path}: this[name] == value or this[name][flag] was expected, not {expression!r}")
+
+
+def _text(con: Text, path: str) -> Kind | None:
+    """What a `Text` is; None if it is not of the vocabulary."""
+    inner = con.subcon
+    if type(inner) is construct.FixedSized and inner.subcon is construct.GreedyBytes and con.cut:
+        return Chars(inner.length) if isinstance(inner.length, int) else Sized(_field(inner.length, path), text=True)
+    if inner is construct.GreedyBytes and con.cut:
+        return Rest(text=True)
+    if type(inner) is construct.NullTerminated and inner.require:
+        return CString()
+    if type(inner) is construct.Prefixed and not con.cut:
+        return PString(_scalar(inner.lengthfield, path))
+    return None
+
+
 def resolve(con: Any, path: str = "") -> Kind:
     """Return what a construct of the vocabulary is.
 
@@ -126,27 +203,29 @@ def resolve(con: Any, path: str = "") -> Kind:
         case construct.Renamed():
             return resolve(con.subcon, path or con.name)
         case Text():
-            inner = con.subcon
-            if type(inner) is construct.FixedSized and isinstance(inner.length, int):
-                return Chars(inner.length)
-            if type(inner) is construct.NullTerminated:
-                return CString()
-            if type(inner) is construct.Prefixed:
-                return PString(_scalar(inner.lengthfield, path))
-        case construct.Bytes() if isinstance(con.length, int):
-            return Blob(con.length)
+            if kind := _text(con, path):
+                return kind
+        case construct.Bytes():
+            return Blob(con.length) if isinstance(con.length, int) else Sized(_field(con.length, path), text=False)
+        case Align():
+            return Alignment(con.modulus)
         case construct.Padded() if isinstance(con.length, int):
             return Padding(con.length)
         case construct.Array():
             item = _scalar(con.subcon, path)
             if isinstance(con.count, int):
                 return Repeat(con.count, item)
-            if isinstance(con.count, Path):
-                return Repeat(str(con.count.__getfield__()), item)
+            return Repeat(_field(con.count, path), item)
+        case construct.Select() if len(con.subcons) == 2 and con.subcons[1] is construct.Pass:
+            return Maybe(resolve(con.subcons[0], path), None)
+        case construct.IfThenElse() if con.elsesubcon is construct.Pass:
+            return Maybe(resolve(con.thensubcon, path), _condition(con.condfunc, path))
         case construct.Struct():
             return Nested(tuple(members(con, path)))
         case construct.FormatField() | construct.Enum() | construct.FlagsEnum():
             return _scalar(con, path)
+    if con is construct.GreedyBytes:
+        return Rest(text=False)
     raise UnsupportedFieldError(f"{path or con!r}: {type(con).__name__} is not in ltt_relay.formats.fields")
 
 

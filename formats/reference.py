@@ -9,16 +9,21 @@ import construct
 
 from ltt_relay.formats.base import Format, LengthFraming
 from ltt_relay.formats.layout import (
+    Alignment,
     Blob,
     Chars,
+    Condition,
     CString,
     Kind,
+    Maybe,
     Member,
     Nested,
     Padding,
     PString,
     Repeat,
+    Rest,
     Scalar,
+    Sized,
     members,
 )
 
@@ -45,8 +50,23 @@ def _kind(kind: Kind) -> str:
             return f"{size} bytes"
         case Repeat(count, item):
             return f"{_kind(item)} x {count}"
+        case Sized(length, text):
+            return f"{'text in ' if text else ''}`{length}` bytes"
+        case Rest(text):
+            return f"{'text' if text else 'bytes'} to the end"
+        case Alignment(modulus):
+            return f"up to a multiple of {modulus} bytes"
+        case Maybe(inner_kind, Condition() as condition):
+            return f"{_kind(inner_kind)}, {_if(condition)}"
+        case Maybe(inner_kind, _):
+            return f"{_kind(inner_kind)}, if there is room"
         case Nested(inner):
             return "struct of " + ", ".join(member.name for member in inner)
+
+
+def _if(condition: Condition) -> str:
+    what = f"has {condition.flag}" if condition.flag else f"is {condition.value}"
+    return f"if `{condition.field}` {what}"
 
 
 def _table(found: Iterable[Member]) -> list[str]:

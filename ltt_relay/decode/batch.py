@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from ltt_relay.decode import gather
+from ltt_relay.decode import gather, parts
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.packets import load
 from ltt_relay.decode.plan import BASE, Column, EventPlan, Plan
 from ltt_relay.decode.sink import Sink
+from ltt_relay.decode.variable import VARIABLE, VariableColumn
 
 __all__ = ("Output", "Selection", "Walker", "run")
 
@@ -46,12 +47,13 @@ class Selection:
 
 @dataclass(slots=True)
 class Output:
-    """Columns of one event: arrays of stored values; text and lists as chunks of Arrow arrays."""
+    """Columns of one event: arrays of stored values, which of them are missing, and text, bytes and lists."""
 
     plan: EventPlan
     rows: int
     arrays: dict[str, np.ndarray]
-    chunks: dict[str, list[pa.Array]] = field(default_factory=dict)
+    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    variable: dict[str, pa.ChunkedArray] = field(default_factory=dict)
 
 
 class _Arena:
@@ -72,7 +74,6 @@ class _Arena:
 
 
 _BASE_TYPES: dict[str, np.dtype] = {"timestamp": np.dtype("i8"), "cpu": np.dtype("u2"), "tid": np.dtype("i4")}
-_CHUNKED = frozenset({"text", "bytes", "list"})
 
 
 def _views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -81,23 +82,22 @@ def _views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 class _Step(NamedTuple):
-    """A column of fixed size, as the gathering loop follows it; `place`: of its row 0, in units of `width`."""
+    """A column of fixed size, as the gathering loop follows it.
+
+    place, mask: of its row 0 in the arena, in units of `width` and bytes; mask is -1 for what every record has.
+    """
 
     kind: int
+    part: int
     op: int
     offset: int
     size: int
+    signed: bool
     big: bool
     place: int
     table: int
     width: int
-
-    @classmethod
-    def of(cls, kind: int, op: int, column: Column | None, place: int, width: int) -> _Step:
-        """Make one; without a column it is the name of the running task."""
-        if column is None:
-            return cls(kind, op, 0, 0, False, place, 0, width)
-        return cls(kind, op, column.offset, column.size, column.big, place, column.table, width)
+    mask: int
 
 
 class Writer:
@@ -110,46 +110,62 @@ class Writer:
         self._plan = plan
         self._walker = walker
         self._selection = selection
-        self._widths, *self._tables = names.arrays()
+        self._tables = names.arrays()
         n = len(plan.events)
         self._wanted = np.zeros(n, np.bool_)
         self._wanted[list(selection.kinds)] = True
         self._variable = np.array([event.variable for event in plan.events], np.bool_)
         self._rows = np.zeros(n, np.int64)
         self._base = {name: np.full(n, -1, np.int64) for name in ("timestamp", "cpu", "tid")}
-        arena = _Arena()
+        self._texts: list[tuple[int, Column, VariableColumn]] = []
+        self._arena = _Arena()
+        self._slots: list[tuple[int, str, int, np.dtype]] = []
         steps: list[_Step] = []
-        slots: list[tuple[int, str, int, np.dtype]] = []
+        codes = gather.Codes()
         for kind in selection.kinds:
-            rows = int(capacity[kind])
-            columns = selection.columns[kind]
-            base = selection.base[kind]
-            named = "comm" in base or any(column.kind == "name" for column in columns)
-            for name, dtype in _BASE_TYPES.items():
-                if name in base or (named and name == "timestamp") or ("comm" in base and name == "tid"):
-                    self._base[name][kind] = arena.take(rows, dtype.itemsize)
-                    slots.append((kind, name, int(self._base[name][kind]), dtype))
-            if "comm" in base:
-                width = int(self._widths[0])
-                place = arena.take(rows, width)
-                steps.append(_Step.of(kind, gather.NAME_OF_TID, None, place, width))
-                slots.append((kind, "comm", place, np.dtype(f"i{width}")))
-            for column in columns:
-                if column.kind in _CHUNKED:
-                    continue
-                width = int(self._widths[column.table]) if column.table >= 0 else column.dtype.itemsize
-                place = arena.take(rows, width)
-                steps.append(_Step.of(kind, gather.operation(column, plan), column, place, width))
-                slots.append((kind, column.name, place, column.dtype if column.table < 0 else np.dtype(f"i{width}")))
-        self._steps = [np.array(values, np.int64) for values in zip(*steps, strict=True)] or [np.zeros(0, np.int64)] * 8
-        memory = arena.allocate()
+            steps += self._lay_out(kind, int(capacity[kind]), names, codes)
+        self._steps = [np.array(values, np.int64) for values in zip(*steps, strict=True)] or [
+            np.zeros(0, np.int64)
+        ] * 11
+        self._codes = codes.arrays()
+        memory = self._arena.allocate()
         self._out = _views(memory)
         self.outputs = {kind: Output(plan.events[kind], 0, {}) for kind in selection.kinds}
-        for kind, name, place, dtype in slots:
-            rows = int(capacity[kind])
-            self.outputs[kind].arrays[name] = memory.view(dtype)[place : place + rows]
+        for kind, name, place, dtype in self._slots:
+            array = memory.view(dtype)[place : place + int(capacity[kind])]
+            (self.outputs[kind].masks if dtype == np.bool_ else self.outputs[kind].arrays)[name] = array
         self._places = np.empty(0, np.int64)
         self._stops = np.empty(0, np.int64)
+
+    def _take(self, kind: int, name: str, rows: int, dtype: np.dtype) -> int:
+        place = self._arena.take(rows, dtype.itemsize)
+        self._slots.append((kind, name, place, dtype))
+        return place
+
+    def _lay_out(self, kind: int, rows: int, names: Names, codes: gather.Codes) -> Iterator[_Step]:
+        """Reserve memory for the columns of one kind."""
+        columns, base = self._selection.columns[kind], self._selection.base[kind]
+        named = "comm" in base or any(column.kind == "name" for column in columns)
+        for name, dtype in _BASE_TYPES.items():
+            if name in base or (named and name == "timestamp") or ("comm" in base and name == "tid"):
+                self._base[name][kind] = self._take(kind, name, rows, dtype)
+        if "comm" in base:
+            dtype = np.dtype(f"i{names.tables[0].width}")
+            place = self._take(kind, "comm", rows, dtype)
+            yield _Step(kind, 0, gather.NAME_OF_TID, 0, 0, False, False, place, 0, dtype.itemsize, -1)
+        for column in columns:
+            if column.kind in VARIABLE:
+                self._texts.append((kind, column, VariableColumn(column, rows)))
+                continue
+            op, table, dtype = gather.operation(column, names, codes)
+            place = self._take(kind, column.name, rows, dtype)
+            mask = self._arena.take(rows, 1) if column.optional else -1
+            if column.optional and column.kind in {"int", "flags"}:
+                self._slots.append((kind, column.name, mask, np.dtype(np.bool_)))
+            yield _Step(
+                kind, column.part, op, column.offset, column.size, column.scalar.signed, column.big, place, table,
+                dtype.itemsize, mask,
+            )  # fmt: skip
 
     def _sink(self, counted: np.ndarray) -> Sink:
         """Return a sink for at most `counted` records of each kind."""
@@ -175,19 +191,42 @@ class Writer:
         first = sink.at + before
         self._walker.walk(buffer, starts, packets, since, until, sink)
         found = self._rows - before
-        kind, *steps = self._steps
+        buf8 = buffer.view(np.uint8)
+        places, sizes, parts_at = self._locate(buf8, first, found)
+        kind, part, *steps = self._steps
+        begin = parts_at[kind] + (part - 1) * found[kind]
         gather.gather(
-            *_views(buffer), self._places, first[kind], found[kind], before[kind],
-            self._base["timestamp"][kind], self._base["tid"][kind], *steps, *self._tables, *self._out,
+            buf8, places, sizes, np.where(part > 0, begin, first[kind]), found[kind], before[kind],
+            self._base["timestamp"][kind], self._base["tid"][kind], *steps, *self._tables, *self._codes, *self._out,
         )  # fmt: skip
+        for number, column, text in self._texts:
+            at = int(parts_at[number] + (column.part - 1) * found[number]) if column.part else int(first[number])
+            rows = slice(at, at + int(found[number]))
+            text.append(buf8, places[rows], sizes[rows])
         for number, output in self.outputs.items():
             output.rows = int(self._rows[number])
-            rows = slice(int(first[number]), int(first[number] + found[number]))
-            for column in self._selection.columns[number]:
-                if column.kind in _CHUNKED:
-                    make = gather.lists if column.kind == "list" else gather.text
-                    chunk = make(buffer, self._places[rows], self._stops[rows], column)
-                    output.chunks.setdefault(column.name, []).append(chunk)
+
+    def _locate(
+        self, buf8: np.ndarray, first: np.ndarray, found: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the places of payloads and, behind them, of their further parts; their sizes; where those begin."""
+        plan = self._plan
+        rows = np.diff(plan.first) * np.where(self._wanted, found, 0)
+        total = int((first + found).max(initial=0))
+        at = total + np.cumsum(rows) - rows
+        places, sizes = self._places, self._stops
+        if rows.any():
+            places = np.empty(total + int(rows.sum()), np.int64)
+            places[:total] = self._places[:total]
+            sizes = np.empty_like(places)
+            for kind in np.flatnonzero(rows):
+                n, a, b = int(found[kind]), int(at[kind]), int(at[kind] + rows[kind])
+                payloads = slice(int(first[kind]), int(first[kind]) + n)
+                parts.locate(
+                    buf8, self._places[payloads], self._stops[payloads], plan.program, int(plan.first[kind]),
+                    int(plan.first[kind + 1]), places[a:b].reshape(-1, n), sizes[a:b].reshape(-1, n),
+                )  # fmt: skip
+        return places, sizes, at
 
     def finish(self) -> dict[int, Output]:
         """Cut the arrays to the rows that were found, and drop what only names needed."""
@@ -196,6 +235,9 @@ class Writer:
             output.arrays = {
                 name: array[: output.rows] for name, array in output.arrays.items() if name not in left_out
             }
+            output.masks = {name: array[: output.rows] for name, array in output.masks.items()}
+        for kind, column, text in self._texts:
+            self.outputs[kind].variable[column.name] = text.finish()
         return self.outputs
 
 

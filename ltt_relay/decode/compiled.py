@@ -1,52 +1,73 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compiling what runs once per record.
 
-Compiled functions follow a plan given as arrays, so that they are compiled once and cached on disk; each calls only
-compiled functions of its own file, as the cache does not see changes in others. All of them release the GIL, and check
-every offset against the packet's end before they read: a corrupt trace costs rows of `problems`, never a read out of
-bounds.
+Compiled functions follow a plan given as arrays, so that they are compiled once and cached on disk. The cache sees
+changes in a function's own file only, so they call each other within a file, or call those of `SHARED`, whose text is
+part of the cache directory's name. All of them release the GIL, and check every offset against the packet's end before
+they read: a corrupt trace costs rows of `problems`, never a read out of bounds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import numba
 
 __all__ = ("compiled",)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+#: Files of this directory whose compiled functions those of other files call.
+SHARED: Final = ("memory.py", "parts.py")
 
-def _cache_directory() -> str | None:
+
+def _cache_directory() -> Path | None:
     """Return a directory that compiled code can be kept in: the user's cache, or a temporary one, or None."""
+    digest = hashlib.sha256()
+    for name in SHARED:
+        digest.update(Path(__file__).with_name(name).read_bytes())
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     user = os.getuid() if hasattr(os, "getuid") else 0
-    for path in (Path(base, "ltt-relay", "numba"), Path(tempfile.gettempdir(), f"ltt-relay-{user}", "numba")):
+    places = [Path(base, "ltt-relay", "numba"), Path(tempfile.gettempdir(), f"ltt-relay-{user}", "numba")]
+    if "NUMBA_CACHE_DIR" in os.environ:
+        places.insert(0, Path(os.environ["NUMBA_CACHE_DIR"]))
+    for place in places:
+        path = place / digest.hexdigest()[:12]
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             continue
-        if os.access(path, os.W_OK):
-            return str(path)
+        if os.access(path, os.W_OK) and (user == 0 or path.stat().st_uid == user):
+            return path
     return None
 
 
-if "NUMBA_CACHE_DIR" not in os.environ and "numba" not in sys.modules:
-    _directory = _cache_directory()
-    if _directory:
-        os.environ["NUMBA_CACHE_DIR"] = _directory
+_DIRECTORY: Final = _cache_directory()
+if _DIRECTORY is None:
+    print("ltt-relay: no directory to keep compiled code in: every start compiles anew", file=sys.stderr)
 
-import numba  # noqa: E402
+
+@contextmanager
+def _kept_in(directory: Path) -> Iterator[None]:
+    """Numba asks for its cache directory when a function is decorated; that of others stays as it is."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(directory)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
 
 
 def compiled(function: _F) -> _F:
     """Compile with Numba: without the GIL, and kept on disk if there is a place for it."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
-    except RuntimeError:
-        print("ltt-relay: no directory to keep compiled code in: every start compiles anew", file=sys.stderr)
+    if _DIRECTORY is None:
         return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+    with _kept_in(_DIRECTORY):
+        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]

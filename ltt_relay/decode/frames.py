@@ -12,7 +12,7 @@ import pyarrow as pa
 from ltt_relay.decode.batch import Output
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column
-from ltt_relay.formats.layout import Scalar
+from ltt_relay.decode.variable import VARIABLE, arrow_type
 
 __all__ = ("UTC_TIME", "arrow_table", "dtype_text", "event_frame")
 
@@ -41,38 +41,16 @@ def text_array(chunks: pa.ChunkedArray) -> Any:
     return dtype.__from_arrow__(chunks)
 
 
-def _enum(values: np.ndarray, scalar: Scalar) -> pd.Categorical:
-    """Codes of an enum; a value without a name is missing."""
-    named = scalar.names or {}
-    keys = np.array(sorted(named), np.int64)
-    wide = values.astype(np.int64)
-    places = np.searchsorted(keys, wide).clip(0, max(keys.size - 1, 0))
-    codes = np.where(keys[places] == wide, places, -1).astype(np.int8 if keys.size < 128 else np.int16)
-    return categorical(codes, [named[int(key)] for key in keys])
-
-
-def _chunked(chunks: list[pa.Array], kind: pa.DataType) -> pa.ChunkedArray:
-    return pa.chunked_array(chunks, kind)
-
-
 def _payload(output: Output, column: Column, names: Names) -> Any:
-    if column.kind in {"int", "flags"}:
-        return output.arrays[column.name]
+    if column.kind in VARIABLE:
+        found = output.variable[column.name]
+        return text_array(found) if column.kind == "text" else pd.arrays.ArrowExtensionArray(found)
+    array = output.arrays[column.name]
     if column.kind == "enum":
-        assert isinstance(column.member.kind, Scalar)
-        return _enum(output.arrays[column.name], column.member.kind)
+        return categorical(array, [name for _, name in column.enum])
     if column.kind == "name":
-        return categorical(output.arrays[column.name], names.tables[column.table].names)
-    chunks = output.chunks.get(column.name, [])
-    if column.kind == "text":
-        return text_array(_chunked(chunks, pa.large_string()))
-    kind = pa.large_binary() if column.kind == "bytes" else pa.list_(_item(column))
-    return pd.arrays.ArrowExtensionArray(_chunked(chunks, kind))
-
-
-def _item(column: Column) -> pa.DataType:
-    item = getattr(column.member.kind, "item", None)
-    return pa.int64() if item is not None and item.signed else pa.uint64()
+        return categorical(array, names.tables[column.table].names)
+    return pd.arrays.IntegerArray(array, output.masks[column.name]) if column.optional else array
 
 
 def event_frame(
@@ -111,19 +89,16 @@ def arrow_table(
         else:
             data[name] = pa.array(array)
     for column in columns:
-        if column.kind in {"int", "flags"}:
-            data[column.name] = pa.array(output.arrays[column.name])
+        if column.kind in VARIABLE:
+            data[column.name] = output.variable[column.name]
+            continue
+        array = output.arrays[column.name]
+        if column.kind == "enum":
+            data[column.name] = _dictionary(array, [name for _, name in column.enum])
         elif column.kind == "name":
-            data[column.name] = _dictionary(output.arrays[column.name], names.tables[column.table].names)
-        elif column.kind == "enum":
-            categorical = _payload(output, column, names)
-            data[column.name] = _dictionary(categorical.codes, list(categorical.categories))
-        elif column.kind == "text":
-            data[column.name] = _chunked(output.chunks.get(column.name, []), pa.large_string())
-        elif column.kind == "bytes":
-            data[column.name] = _chunked(output.chunks.get(column.name, []), pa.large_binary())
+            data[column.name] = _dictionary(array, names.tables[column.table].names)
         else:
-            data[column.name] = _chunked(output.chunks.get(column.name, []), pa.list_(_item(column)))
+            data[column.name] = pa.array(array, mask=output.masks.get(column.name))
     return pa.table(data)
 
 
@@ -135,7 +110,8 @@ def dtype_text(column: Column) -> str:
     """Return the pandas dtype that a payload column has."""
     match column.kind:
         case "int" | "flags":
-            return str(column.dtype)
+            name = str(column.dtype)
+            return name.replace("int", "Int").replace("u", "U") if column.optional else name
         case "enum" | "name":
             return "category"
         case "text":
@@ -143,4 +119,4 @@ def dtype_text(column: Column) -> str:
         case "bytes":
             return "large_binary[pyarrow]"
         case _:
-            return f"list<item: {_item(column)}>[pyarrow]"
+            return f"{arrow_type(column)}[pyarrow]"

@@ -65,8 +65,8 @@ class Names:
 
     tables: tuple[NameTable, ...] = (EMPTY, EMPTY)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return widths, (first, size) in starts of each table, starts, times, codes."""
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (first, size) in starts of each table, starts, times, codes."""
         places, starts, first, offset = [], [], 0, 0
         for table in self.tables:
             places.append((first, table.starts.size))
@@ -74,7 +74,6 @@ class Names:
             first += table.starts.size
             offset += table.times.size
         return (
-            np.array([table.width for table in self.tables], np.int64),
             np.array(places, np.int64),
             np.concatenate(starts),
             np.concatenate([table.times for table in self.tables]),

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.memory import integer
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN
+from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Place, Plan
 from ltt_relay.decode.sink import Sink
 
@@ -37,17 +39,26 @@ class Records:
 
 
 @compiled
-def _integer(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
-    """Read an integer; place: offset, size, signed, big."""
-    value = np.uint64(0)
-    size = place[1]
-    for i in range(size):
-        byte = np.uint64(buf8[at + place[0] + i])
-        value |= byte << np.uint64(8 * (size - 1 - i if place[3] else i))
-    result = np.int64(value)
-    if place[2] and size < 8 and result >> (8 * size - 1):
-        result -= np.int64(1) << (8 * size)
-    return result
+def _check(
+    buf8: np.ndarray, records_packet: np.ndarray, kind: np.ndarray, at: np.ndarray, stop: np.ndarray,
+    program: np.ndarray, first: np.ndarray, trouble: np.ndarray, found: int,
+) -> int:  # fmt: skip
+    """Give kind -1 and a row of trouble to payloads too short for their members of variable place."""
+    starts = np.empty(MAX_PARTS + 1, np.int64)
+    sizes = np.empty(MAX_PARTS + 1, np.int64)
+    for i in range(kind.size):
+        k = kind[i]
+        if k < 0 or first[k] == first[k + 1]:
+            continue
+        if not fits(buf8, at[i], stop[i], program, first[k], first[k + 1], starts, sizes):
+            kind[i] = -1
+            if found < trouble.shape[0]:
+                trouble[found, 0] = records_packet[i]
+                trouble[found, 1] = at[i]
+                trouble[found, 2] = 2
+                trouble[found, 3] = stop[i] - at[i]
+            found += 1
+    return found
 
 
 @compiled
@@ -97,9 +108,10 @@ def _tasks(
         k = kind[i]
         if k < 0:
             continue
-        tid[i] = _integer(buf8, at[i], own[k]) if own[k, 1] else running
+        tid[i] = integer(buf8, at[i] + own[k, 0], own[k, 1], own[k, 2] != 0, own[k, 3] != 0) if own[k, 1] else running
         if k == switch:
-            running = _integer(buf8, at[i], switch_next)
+            where, size, signed, big = switch_next
+            running = integer(buf8, at[i] + where, size, signed != 0, big != 0)
             last[current] = running
 
 
@@ -182,9 +194,21 @@ class RecordWalker(abc.ABC):
     ) -> tuple[Records, int]:
         """Return the records of loaded packets, each payload at least `need[kind]` bytes and within its packet.
 
+        What payloads need beyond that is checked by the caller.
+
         Records that cannot be read are left out or get kind -1, and a row of trouble: (packet, byte in the buffer,
         code, value), see `source.TROUBLE`. Also returns how many of those there were.
         """
+
+    def _records(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
+    ) -> tuple[Records, int]:
+        records, found = self.find(buffer, starts, packets, trouble)
+        found = _check(
+            buffer.view(np.uint8), records.packet, records.kind, records.at, records.stop, self.plan.program,
+            self.plan.first, trouble, found,
+        )  # fmt: skip
+        return records, int(found)
 
     def _tids(self, buffer: np.ndarray, packets: np.ndarray, records: Records) -> tuple[np.ndarray, np.ndarray]:
         tid = np.full(records.at.size, TASK_UNKNOWN, np.int64)
@@ -199,7 +223,7 @@ class RecordWalker(abc.ABC):
         self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, counts: np.ndarray, trouble: np.ndarray
     ) -> int:
         """Count as `batch.Walker` has it, and remember the last switch of each packet."""
-        records, found = self.find(buffer, starts, packets, trouble)
+        records, found = self._records(buffer, starts, packets, trouble)
         kinds = counts.shape[1]
         kind = np.where(records.kind < 0, kinds - 1, records.kind)
         counts += np.bincount(records.packet * kinds + kind, minlength=counts.size).reshape(counts.shape)
@@ -219,7 +243,7 @@ class RecordWalker(abc.ABC):
         self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, since: int, until: int, sink: Sink
     ) -> None:
         """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
-        records, _ = self.find(buffer, starts, packets, np.zeros((0, 4), np.int64))
+        records, _ = self._records(buffer, starts, packets, np.zeros((0, 4), np.int64))
         time = _time(packets, records)
         tid, _ = self._tids(buffer, packets, records)
         cpu = packets["cpu"][records.packet]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from ltt_relay.decode import batch, names
 from ltt_relay.decode.errors import Problem
@@ -236,20 +235,22 @@ class Source:
     def _told(self, naming: Naming) -> names.Told:
         kind = self.plan.names[naming.event]
         columns = self.plan.events[kind].columns
-        by_member = {column.member.name: column.name for column in columns if column.kind != "name"}
+        by_member = {column.member.name: column for column in columns if column.kind != "name"}
         selection = batch.Selection((kind,), {kind: ("timestamp",)}, {kind: columns})
         output = self.outputs(selection, -FOREVER, FOREVER, None, names.Names())[kind]
-        chunks = output.chunks.get(by_member[naming.name], [])
-        text = pa.chunked_array(chunks, pa.large_string()).to_numpy() if chunks else np.zeros(0, object)
+        text = output.variable[by_member[naming.name].name].to_numpy()
 
         def equals(condition: tuple[str, int] | None, otherwise: bool) -> np.ndarray:
             if condition is None:
                 return np.full(output.rows, otherwise)
-            found: np.ndarray = output.arrays[by_member[condition[0]]] == condition[1]
+            column, value = by_member[condition[0]], condition[1]
+            if column.kind == "enum":
+                value = [known for known, _ in column.enum].index(value)
+            found: np.ndarray = output.arrays[column.name] == value
             return found
 
         use = ~equals(naming.without, otherwise=False)
-        key = output.arrays[by_member[naming.key]].astype(np.int64)
+        key = output.arrays[by_member[naming.key].name].astype(np.int64)
         before = equals(naming.before, otherwise=True)
         return names.Told(key[use], output.arrays["timestamp"][use], text[use], before[use])
 

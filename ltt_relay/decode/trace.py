@@ -20,7 +20,6 @@ from ltt_relay.decode.plan import BASE, Column
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import Moment
 from ltt_relay.formats.base import Format, UnknownEventError
-from ltt_relay.formats.layout import Scalar
 
 __all__ = ("Trace", "concatenate", "iterate", "open")
 
@@ -397,9 +396,9 @@ class Trace(Mapping[str, pd.DataFrame]):
 def _meaning(column: Column) -> str:
     if column.kind == "name":
         return f"name of {column.member.name} at that time"
-    kind = column.member.kind
-    if isinstance(kind, Scalar) and kind.flags:
-        return f"{column.member.meta.doc} ({', '.join(f'0x{bit:x} {name}' for bit, name in kind.flags.items())})"
+    if column.kind == "flags":
+        bits = (column.scalar.flags or {}).items()
+        return f"{column.member.meta.doc} ({', '.join(f'0x{bit:x} {name}' for bit, name in bits)})"
     return column.member.meta.doc
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.memory import integer
 from ltt_relay.decode.plan import Place, Plan, member_place
 from ltt_relay.decode.records import Records, RecordWalker
 from ltt_relay.formats.base import HeaderFraming
@@ -18,15 +19,7 @@ __all__ = ("HeaderWalker",)
 @compiled
 def _read(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
     """Read an integer; place: offset, size, signed, big."""
-    value = np.uint64(0)
-    size = place[1]
-    for i in range(size):
-        byte = np.uint64(buf8[at + place[0] + i])
-        value |= byte << np.uint64(8 * (size - 1 - i if place[3] else i))
-    result = np.int64(value)
-    if place[2] and size < 8 and result >> (8 * size - 1):
-        result -= np.int64(1) << (8 * size)
-    return result
+    return integer(buf8, at + place[0], place[1], place[2] != 0, place[3] != 0)
 
 
 @compiled

@@ -8,17 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.sink import Sink
 from ltt_relay.formats.base import LengthFraming
+from ltt_relay.formats.layout import UnsupportedFieldError
 
 __all__ = ("LengthWalker",)
 
 
 @compiled
 def _count(
-    buf16: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray, need: np.ndarray,
-    counts: np.ndarray, problems: np.ndarray,
+    buf8: np.ndarray, buf16: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray,
+    need: np.ndarray, program: np.ndarray, first: np.ndarray, counts: np.ndarray, problems: np.ndarray,
 ) -> int:  # fmt: skip
     """Count the records of each kind in each packet; positions are bytes from the buffer's begin.
 
@@ -26,6 +28,8 @@ def _count(
     """
     found = 0
     unknown = counts.shape[1] - 1
+    starts = np.empty(MAX_PARTS + 1, np.int64)
+    sizes = np.empty(MAX_PARTS + 1, np.int64)
     for packet in range(begin.size):
         at = begin[packet]
         stop = end[packet]
@@ -41,7 +45,10 @@ def _count(
                 found += 1
                 break
             kind = np.int64(kind_of_id[id_])
-            if kind < 0 or length < need[kind] + header:
+            good = kind >= 0 and length >= need[kind] + header
+            if good and first[kind] < first[kind + 1]:
+                good = fits(buf8, at + header, at + length, program, first[kind], first[kind + 1], starts, sizes)
+            if not good:
                 if found < problems.shape[0]:
                     problems[found, 0] = packet
                     problems[found, 1] = at
@@ -57,11 +64,11 @@ def _count(
 
 @compiled
 def _walk(
-    buf16: np.ndarray, buf32: np.ndarray,
+    buf8: np.ndarray, buf16: np.ndarray, buf32: np.ndarray,
     cpu_first: np.ndarray, cpu_last: np.ndarray, cpu_number: np.ndarray,
     pk_at: np.ndarray, pk_end: np.ndarray, pk_time: np.ndarray, pk_tid: np.ndarray,
     since: int, until: int, header: int, kind_of_id: np.ndarray, need: np.ndarray,
-    tid_offset: np.ndarray, switch: int, switch_next: int, sink: Sink,
+    program: np.ndarray, part_first: np.ndarray, tid_offset: np.ndarray, switch: int, switch_next: int, sink: Sink,
 ) -> None:  # fmt: skip
     """Walk the packets of all CPUs at once, in time order.
 
@@ -78,6 +85,8 @@ def _walk(
     running = np.full(n, -2, np.int64)
     told = np.zeros(n, np.bool_)
     end_of_time = np.int64(1 << 62)
+    part_starts = np.empty(MAX_PARTS + 1, np.int64)
+    part_sizes = np.empty(MAX_PARTS + 1, np.int64)
 
     for c in range(n):
         # As below, "advance": find the first whole record.
@@ -126,7 +135,12 @@ def _walk(
             id_ = np.int64(buf16[(a >> 1) + 2])
             length = np.int64(buf16[(a >> 1) + 3])
             k = np.int64(kind_of_id[id_])
-            if k >= 0 and length >= need[k] + header:
+            good = k >= 0 and length >= need[k] + header
+            if good and variable[k]:
+                good = fits(
+                    buf8, a + header, a + length, program, part_first[k], part_first[k + 1], part_starts, part_sizes
+                )
+            if good:
                 if wanted[k] and t >= since:
                     row = rows[k]
                     if row < limits[k]:
@@ -185,6 +199,9 @@ class LengthWalker:
         self._header = framing.header.sizeof()
         self._need = np.array([event.need for event in plan.events], np.int64)
         self._tid = np.array([event.tid.offset if event.tid else -1 for event in plan.events], np.int64)
+        for place in [event.tid for event in plan.events] + [plan.switch_next]:
+            if place and (place.size != 4 or place.big or place.offset % 4):
+                raise UnsupportedFieldError(f"format {plan.format.name}: thread ids of 4 aligned bytes were expected")
         self._switch = plan.switch
         self._next = plan.switch_next.offset if plan.switch_next else -1
 
@@ -198,8 +215,9 @@ class LengthWalker:
         """
         return int(
             _count(
-                buffer.view(np.uint16), starts + packets["first"], starts + packets["content"], self._header,
-                self._plan.kind_of_id, self._need, counts, trouble,
+                buffer.view(np.uint8), buffer.view(np.uint16), starts + packets["first"],
+                starts + packets["content"], self._header, self._plan.kind_of_id, self._need, self._plan.program,
+                self._plan.first, counts, trouble,
             )
         )  # fmt: skip
 
@@ -209,8 +227,9 @@ class LengthWalker:
         """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
         cpus, first = np.unique(packets["cpu"], return_index=True)
         _walk(
-            buffer.view(np.uint16), buffer.view(np.uint32), first.astype(np.int64),
+            buffer.view(np.uint8), buffer.view(np.uint16), buffer.view(np.uint32), first.astype(np.int64),
             np.r_[first[1:], len(packets)].astype(np.int64), cpus.astype(np.int64),
             starts + packets["first"], starts + packets["content"], packets["begin"], packets["tid"].astype(np.int64),
-            since, until, self._header, self._plan.kind_of_id, self._need, self._tid, self._switch, self._next, sink,
+            since, until, self._header, self._plan.kind_of_id, self._need, self._plan.program, self._plan.first,
+            self._tid, self._switch, self._next, sink,
         )  # fmt: skip

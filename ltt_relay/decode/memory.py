@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
+# mypy: disable-error-code="assignment,arg-type,return-value"
+"""Integers anywhere in a buffer, in either byte order, each by one load of the machine's.
+
+NumPy arrays have no unaligned loads, and a loop over bytes is one only if the compiler sees through it, so these are
+written in LLVM's terms. With NUMBA_BOUNDSCHECK=1 they index byte by byte instead, so that the check sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.ir
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from ltt_relay.decode.compiled import compiled
+
+__all__ = ("integer", "load16", "load32", "load64", "store64", "swap16", "swap32", "swap64")
+
+
+def _loader(bits: int, swapped: bool) -> Callable[[np.ndarray, int], Any]:
+    """Return a function of (uint8 array, place) that Numba can call: an unsigned integer of so many bits."""
+    if numba.config.BOUNDSCHECK:
+        size = bits // 8
+
+        def by_bytes(array: np.ndarray, at: int) -> np.uint64:
+            value = np.uint64(0)
+            for i in range(size):
+                byte = np.uint64(array[at + i])
+                value |= byte << np.uint64(8 * (size - 1 - i if swapped else i))
+            return value
+
+        return numba.njit(nogil=True)(by_bytes)  # type: ignore[no-any-return]
+
+    def load(typing: Any, array: Any, at: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            place = builder.gep(data, [arguments[1]])
+            kind = llvmlite.ir.IntType(bits)
+            value = builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+            return builder.bswap(value) if swapped else value
+
+        return types.Integer.from_bitwidth(bits, signed=False)(array, types.int64), code
+
+    return intrinsic(load)  # type: ignore[no-any-return]
+
+
+load16, load32, load64 = (_loader(bits, swapped=False) for bits in (16, 32, 64))
+swap16, swap32, swap64 = (_loader(bits, swapped=True) for bits in (16, 32, 64))
+
+
+def _store64(array: np.ndarray, at: int, value: np.uint64) -> None:
+    for i in range(8):
+        array[at + i] = np.uint8((value >> np.uint64(8 * i)) & np.uint64(0xFF))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store(typing: Any, array: Any, at: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.gep(data, [arguments[1]])
+        builder.store(arguments[2], builder.bitcast(place, llvmlite.ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64), code
+
+
+#: Store 8 bytes at any place of a uint8 array.
+store64: Any = numba.njit(nogil=True)(_store64) if numba.config.BOUNDSCHECK else _store
+
+
+@compiled
+def integer(buf8: np.ndarray, at: int, size: int, signed: bool, big: bool) -> int:
+    """Return the integer of 1, 2, 4 or 8 bytes at `at`; one of 8 without a sign may come out negative."""
+    if size == 1:
+        value = np.int64(buf8[at])
+    elif size == 2:
+        value = np.int64(swap16(buf8, at) if big else load16(buf8, at))
+    elif size == 4:
+        value = np.int64(swap32(buf8, at) if big else load32(buf8, at))
+    else:
+        value = np.int64(swap64(buf8, at) if big else load64(buf8, at))
+    if signed and size < 8:
+        shift = 64 - 8 * size
+        value = (value << shift) >> shift
+    return value
