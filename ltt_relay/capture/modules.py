@@ -119,20 +119,27 @@ def load(machine: Machine, directory: Path | None = None) -> list[str]:
     if os.geteuid() != 0:
         raise CaptureError("loading modules needs root: run as root or with sudo")
     by_name = directory is None and installed(machine) is not None
+    there = loaded()
     if directory is None and not by_name:
+        if {"relayfs", "ltt"} <= set(there):
+            return _mount([])
         directory = build(machine)
     files = {path.stem.replace("-", "_"): path for path in directory.rglob("*.ko")} if directory else {}
     if directory and "relayfs" not in files:
         raise CaptureError(f"{directory}: no relayfs.ko there; ltt-relay module build makes it")
     new = []
     for name in MODULES:
-        if Path("/sys/module", name).exists() or not (by_name or name in files):
+        if name in there or not (by_name or name in files):
             continue
         done = _run("modprobe", name) if by_name else _run("insmod", files[name])
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise CaptureError(f"module {name} was not loaded: {explain_refusal(''.join(said), machine)}")
         new.append(name)
+    return _mount(new)
+
+
+def _mount(new: list[str]) -> list[str]:
     if not os.path.ismount(MOUNT_POINT):
         done = _run("mount", "-t", "relayfs", "relayfs", MOUNT_POINT)
         if done.returncode:

@@ -246,9 +246,13 @@ class Recording:
     def _snapshot(self, *, frozen: bool) -> None:
         """Save what the flight recorder holds into a sink of its own."""
         try:
-            if not frozen:
-                self.session.control("snapshot")
             sink = self._make_sink(f"-{len(self.outcome.snapshots) + 1}", self._note.encode())
+            if not frozen:
+                try:
+                    self.session.control("snapshot")
+                except CaptureError:
+                    sink.discard()
+                    raise
             failures = self._copy_frozen(sink, "snapshot")
             self.outcome.snapshots.append(sink.where)
             self.outcome.records += sink.records
@@ -272,9 +276,25 @@ class Recording:
 
     # --------------------------------------------------------------------------------------------------- at the end
 
+    def _offer_to_give_up(self, sink: Sink) -> None:
+        """From now on Ctrl-C says what is waited for, and a second one ends all."""
+        pressed = 0
+
+        def give_up(number: int, frame: FrameType | None) -> None:
+            nonlocal pressed
+            pressed += 1
+            if pressed > 1:
+                raise KeyboardInterrupt
+            self._say(f"{sink.where}: still being saved; Ctrl-C again gives it up")
+
+        for number in _STOP_SIGNALS:
+            signal.signal(number, give_up)
+
     def _finish(self, recorder: Recorder, sink: Sink, begin: float) -> None:
         outcome, session = self.outcome, self.session
         session.control("stop")
+        sink.stopping()
+        self._offer_to_give_up(sink)
         outcome.seconds = time.monotonic() - begin
         if self._display:
             self._display.close()

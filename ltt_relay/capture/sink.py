@@ -62,6 +62,9 @@ class Sink(Protocol):
     def replace(self, name: str, content: bytes) -> None:
         """Put a whole file in place of what it was."""
 
+    def stopping(self) -> None:
+        """Learn that the recording has ended, and only what is still in the buffers is to come."""
+
     def close(self, note: bytes) -> None:
         """Finish, with the last words on the capture."""
 
@@ -125,6 +128,9 @@ class DirectorySink:
     def records(self) -> int:
         """See `Sink`."""
         return sum(tracker.records for name, tracker in self._trackers.items() if name.startswith("events_"))
+
+    def stopping(self) -> None:
+        """See `Sink`."""
 
     def close(self, note: bytes) -> None:
         """See `Sink`."""

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "status": "Show sessions and their counters.",
     "snapshot": "Save what a flight recorder holds.",
     "marker": "Write a user event.",
+    "collect": "Receive traces from other machines.",
     "module": "Build, load and unload the kernel modules.",
     "info": "Show what a trace is.",
     "dump": "Print records as construct sees them.",

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,10 @@ import click
 from ltt_relay.cli import COMMANDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ltt_relay.capture.run import Outcome, Request
+    from ltt_relay.capture.sink import Sink
 
 __all__ = ("command",)
 
@@ -41,7 +46,13 @@ _REMEDIES = {
     default=Path("trace"),
     show_default=True,
     metavar="DIR",
-    help="Empty or new directory for the trace.",
+    help="Empty or new directory for the trace. With --to, its name there. [with --to: HOST-TIME]",
+)
+@click.option(
+    "--to",
+    "remote",
+    metavar="tcp://HOST[:PORT]",
+    help="Send the trace to ltt-relay collect there; nothing is written here.",
 )
 @click.option(
     *("-e", "--event", "events"),
@@ -99,6 +110,8 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     ltt-relay record --mode flight --save failure -a -- ./test
                                                  what the system did before the test failed, if it failed
 
+    ltt-relay record --to tcp://192.0.2.1 -d 60  to another machine, where ltt-relay collect runs
+
     At the end, losses are told with what to change. DIR is an LTT 3.0 trace and a CTF trace; .capture.json in it says
     how it came to be. The exit status is CMD's (127: not found); 1 if the capture failed or is not complete.
     """
@@ -106,9 +119,9 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     from ltt_relay.capture.live import make_display
     from ltt_relay.capture.run import Recording
     from ltt_relay.capture.session import Session, require_tracer
-    from ltt_relay.capture.sink import DirectorySink
 
     _check(cmd, options)
+    where, make_sink = _destination(output, options["remote"])
     require_tracer()
     child = Command(cmd, options["user"]) if cmd else None
     display = None
@@ -120,8 +133,8 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
         outcome = Recording(
             Session(options["attach"] or options["name"] or f"record-{os.getpid()}"),
             request,
-            lambda suffix, note: DirectorySink(output.with_name(output.name + suffix), note),
-            lambda text: click.echo(f"ltt-relay record: {text}", err=True),
+            make_sink,
+            _say,
             command=child,
             words=cmd,
             display=display,
@@ -131,11 +144,47 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
             display.close()
         if child:
             child.end()
-    for line in summary(str(output), outcome):
+    for line in summary(where, outcome):
         click.echo(line, err=True)
     for failure in outcome.failures:
         click.echo(f"ltt-relay record: {failure}", err=True)
     sys.exit((child.status if child else 0) or (1 if outcome.failures else 0))
+
+
+def _say(text: str) -> None:
+    click.echo(f"ltt-relay record: {text}", err=True)
+
+
+def _destination(output: Path, remote: str | None) -> tuple[str, Callable[[str, bytes], Sink]]:
+    """Return what the destination is called, and what makes its sinks."""
+    from ltt_relay.capture.sink import DirectorySink
+
+    if remote is None:
+        return str(output), lambda suffix, note: DirectorySink(output.with_name(output.name + suffix), note)
+    from ltt_relay.capture.sender import RemoteSink
+    from ltt_relay.capture.sink import NOTE
+    from ltt_relay.capture.wire import parse_address
+
+    address = parse_address(remote)
+    name = str(output)
+    if not _given("output"):
+        host = re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename).lstrip("-")
+        name = f"{host or 'trace'}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    elif "/" in name:
+        raise click.UsageError(f"-o {name}: with --to it is the trace's name there, without /")
+    where = f"tcp://{address[0]}:{address[1]}/{name}"
+
+    def make_sink(suffix: str, note: bytes) -> Sink:
+        sink = RemoteSink(address, name + suffix, _say)
+        sink.replace(NOTE, note)
+        return sink
+
+    return where, make_sink
+
+
+def _given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -148,12 +197,8 @@ def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
     if options["everything"] and (options["pids"] or options["filters"]):
         raise click.UsageError("--all records the whole system: it excludes --pid and --filter")
     if options["attach"]:
-        source = click.get_current_context().get_parameter_source
-        given = [
-            f"--{name.replace('_', '-')}"
-            for name in ("mode", "name", "subbuf_size", "n_subbufs", "n_subbufs_max", "events", "pids", "filters")
-            if (found := source(name)) is not None and found.name == "COMMANDLINE"
-        ]
+        names = ("mode", "name", "subbuf_size", "n_subbufs", "n_subbufs_max", "events", "pids", "filters")
+        given = [f"--{name.replace('_', '-')}" for name in names if _given(name)]
         if given:
             raise click.UsageError(f"--attach takes a session as it is: it excludes {', '.join(given)}")
 

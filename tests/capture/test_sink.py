@@ -8,6 +8,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,19 +34,6 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class _SessionOf(Session):
-    def __init__(self, path: Path) -> None:
-        super().__init__("written")
-        self.path = path
-
-
-def _packet(payload: int, records: int = 1) -> bytes:
-    header = bytearray(HEADER_SIZE)
-    header[40:48] = (8 * (HEADER_SIZE + payload)).to_bytes(8, "little")
-    header[112:120] = records.to_bytes(8, "little")
-    return bytes(header) + bytes(payload)
-
-
 def test_offsets_are_the_formats() -> None:
     offsets, at = {}, 0
     for field in PACKET.subcons:
@@ -58,8 +46,10 @@ def test_offsets_are_the_formats() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 60).map(lambda n: 8 * n), max_size=8), st.lists(st.integers(1, 700), min_size=1))
-def test_packets_are_followed_however_the_stream_is_cut(payloads: list[int], cuts: list[int]) -> None:
-    stream = b"".join(map(_packet, payloads))
+def test_packets_are_followed_however_the_stream_is_cut(
+    packet: Callable[..., bytes], payloads: list[int], cuts: list[int]
+) -> None:
+    stream = b"".join(map(packet, payloads))
     ends = [sum(HEADER_SIZE + p for p in payloads[:n]) for n in range(len(payloads) + 1)]
     tracker = PacketTracker()
     at = 0
@@ -82,9 +72,9 @@ def test_bytes_that_are_no_packets_are_refused_or_waited_for(stream: bytes) -> N
     assert tracker.whole <= len(stream)
 
 
-def test_a_recording_is_the_sessions_bytes(trace: Path, tmp_path: Path) -> None:
+def test_a_recording_is_the_sessions_bytes(trace: Path, tmp_path: Path, session_of: Callable[[Path], Session]) -> None:
     sink = DirectorySink(tmp_path / "copy")
-    recorder = Recorder(_SessionOf(trace), sink)
+    recorder = Recorder(session_of(trace), sink)
     recorder.start()
     assert recorder.finish() == []
     sink.close(b'{"schema": 1}\n')
@@ -103,14 +93,16 @@ def test_what_a_full_disk_took_ends_with_a_whole_packet_and_the_note_says_why(tr
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from tests.capture.test_sink import _SessionOf
 from ltt_relay.capture.recorder import Recorder
+from ltt_relay.capture.session import Session
 from ltt_relay.capture.sink import DirectorySink
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
 sink = DirectorySink(Path({str(tmp_path / "full")!r}))
 woken = []
-recorder = Recorder(_SessionOf(Path({str(trace)!r})), sink, lambda: woken.append(1))
+session = Session("written")
+session.path = Path({str(trace)!r})
+recorder = Recorder(session, sink, lambda: woken.append(1))
 recorder.start()
 failures = recorder.finish()
 sink.close(b'{{"failures": "' + failures[0].encode() + b'"}}')

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ltt-relay collect``: receive traces from other machines."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from ltt_relay.cli import COMMANDS
+
+__all__ = ("command",)
+
+
+@click.command("collect", short_help=COMMANDS["collect"])
+@click.option(
+    *("-o", "--output"),
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Traces become directories below it. [default: the current directory]",
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST[:PORT]",
+    help="Address to listen on; 0.0.0.0 lets every machine of the network in. [port: 4711, or 0 for a free one]",
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N complete traces.")
+def command(output: Path, listen: str, count: int | None) -> None:
+    """Receive traces that ltt-relay record --to sends, each into a directory of its own, until Ctrl-C.
+
+    The path of each trace is printed when it is complete. A sender whose connection broke goes on where it was. Nothing
+    is encrypted or authenticated: who reaches the port may write traces below DIR, and nothing else.
+
+    \b
+    ltt-relay collect -o traces                                    on this machine
+    ssh -R 4711:localhost:4711 target \\
+        ltt-relay record --to tcp://localhost -d 10                from a target, through ssh
+    ltt-relay collect --listen 192.0.2.1 --count 1                 in a trusted network
+    """
+    from ltt_relay.capture.collector import Collector, Store
+    from ltt_relay.capture.wire import parse_address
+
+    done = threading.Event()
+    complete = 0
+
+    def on_trace(path: Path) -> None:
+        nonlocal complete
+        click.echo(path)
+        complete += 1
+        if complete == count:
+            done.set()
+
+    collector = Collector(
+        Store(output),
+        parse_address(listen),
+        say=lambda text: click.echo(f"ltt-relay collect: {text}", err=True),
+        on_trace=on_trace,
+    )
+    host, port = collector.address
+    click.echo(f"ltt-relay collect: listening on {host}, port {port}", err=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: done.set())
+    threading.Thread(target=collector.serve, daemon=True).start()
+    done.wait()
+    collector.close()
