@@ -47,13 +47,16 @@ __all__ = (
     "HEADER_SIZE",
     "LOST_REASONS",
     "MAGIC",
+    "MAP_MAGIC",
     "MAX_RECORD",
+    "RING_MAP",
     "TASK_COMM_LEN",
     "claims",
     "records",
 )
 
 MAGIC: Final = 0x00D6B7ED
+MAP_MAGIC: Final = 0x0D6B7ED350414D33
 TASK_COMM_LEN: Final = 16
 #: Ids of events that a session makes at run time (kprobes, custom events) begin here.
 FIRST_DYNAMIC_ID: Final = 256
@@ -140,6 +143,23 @@ RECORD: Final = struct(
     field("timestamp", u32, "low 32 bits of the monotonic time", unit="ns"),
     field("id", u16, "event"),
     field("length", u16, "record's size, this header included, padding excluded", unit="B"),
+)
+
+
+#: Not of a file: found in an image of the memory of a machine that recorded, at the begin of a page. It says where one
+#: buffer's pages are, in order; a buffer of more pages than one map holds has several maps.
+RING_MAP: Final = struct(
+    field("magic", u64, "0x0D6B7ED350414D33: also the map's last field to be written", hint="hex"),
+    field("uuid", blob(16), "as in the packets"),
+    field("stream_id", u32, "as in the packets"),
+    field("stream_instance_id", u32, "as in the packets"),
+    field("page_size", u32, "size of a page", unit="B"),
+    field("subbuf_size", u32, "size of a sub-buffer", unit="B"),
+    field("n_subbufs", u32, "sub-buffers of the buffer"),
+    field("first", u32, "the buffer's page that the first number is of"),
+    field("count", u32, "numbers that follow"),
+    field("reserved", u32, "0"),
+    field("frames", sequence("count", u64), "page frame numbers: physical address / page_size", hint="hex"),
 )
 
 

@@ -20,6 +20,7 @@ typedef int64_t s64;
 #endif
 
 #define LTT3_MAGIC 0x00D6B7ED
+#define LTT3_MAP_MAGIC 0x0D6B7ED350414D33ULL
 #define LTT3_MAJOR 3
 #define LTT3_MINOR 0
 #define LTT3_HEADER_SIZE 184
@@ -225,6 +226,32 @@ struct ltt3_record_header {
 _Static_assert(offsetof(struct ltt3_record_header, timestamp) == 0, "ltt3_record_header.timestamp");
 _Static_assert(offsetof(struct ltt3_record_header, id) == 4, "ltt3_record_header.id");
 _Static_assert(offsetof(struct ltt3_record_header, length) == 6, "ltt3_record_header.length");
+
+/* Where a ring's pages are in memory. */
+struct ltt3_ring_map {
+	u64 magic;                  /* 0x0D6B7ED350414D33: also the map's last field to be written */
+	u8 uuid[16];                /* as in the packets */
+	u32 stream_id;              /* as in the packets */
+	u32 stream_instance_id;     /* as in the packets */
+	u32 page_size;              /* size of a page */
+	u32 subbuf_size;            /* size of a sub-buffer */
+	u32 n_subbufs;              /* sub-buffers of the buffer */
+	u32 first;                  /* the buffer's page that the first number is of */
+	u32 count;                  /* numbers that follow */
+	u32 reserved;               /* 0 */
+	u64 frames[];               /* page frame numbers: physical address / page_size */
+};
+_Static_assert(offsetof(struct ltt3_ring_map, magic) == 0, "ltt3_ring_map.magic");
+_Static_assert(offsetof(struct ltt3_ring_map, uuid) == 8, "ltt3_ring_map.uuid");
+_Static_assert(offsetof(struct ltt3_ring_map, stream_id) == 24, "ltt3_ring_map.stream_id");
+_Static_assert(offsetof(struct ltt3_ring_map, stream_instance_id) == 28, "ltt3_ring_map.stream_instance_id");
+_Static_assert(offsetof(struct ltt3_ring_map, page_size) == 32, "ltt3_ring_map.page_size");
+_Static_assert(offsetof(struct ltt3_ring_map, subbuf_size) == 36, "ltt3_ring_map.subbuf_size");
+_Static_assert(offsetof(struct ltt3_ring_map, n_subbufs) == 40, "ltt3_ring_map.n_subbufs");
+_Static_assert(offsetof(struct ltt3_ring_map, first) == 44, "ltt3_ring_map.first");
+_Static_assert(offsetof(struct ltt3_ring_map, count) == 48, "ltt3_ring_map.count");
+_Static_assert(offsetof(struct ltt3_ring_map, reserved) == 52, "ltt3_ring_map.reserved");
+_Static_assert(offsetof(struct ltt3_ring_map, frames) == 56, "ltt3_ring_map.frames");
 
 enum ltt3_id {
 	LTT3_ID_SCHED_SWITCH = 1,

@@ -215,7 +215,7 @@ struct relayfs_channel_ops {
  * @n_subbufs: sub-buffers of each stream, at least 2
  * @n_subbufs_max: if larger, the ring grows up to this while readers are behind, and shrinks again
  * @latency_ms: a waiting reader gets a packet that is not full after this time; 0 for 100 ms
- * @watermark: readers are woken when this many packets are complete, or after @latency_ms; 0 for 1
+ * @watermark: pollers are told when this many packets are complete, or after @latency_ms; 0 for 1
  * @ops: may be NULL
  * @priv: first argument of the operations
  */
@@ -251,6 +251,7 @@ void relayfs_channel_close(struct relayfs_channel *chan);
 void relayfs_channel_put(struct relayfs_channel *chan);
 int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
 			      size_t n_subbufs_max);
+void relayfs_channel_set_wakeup(struct relayfs_channel *chan, unsigned int watermark, unsigned int latency_ms);
 int relayfs_channel_start(struct relayfs_channel *chan);
 void relayfs_channel_stop(struct relayfs_channel *chan);
 void relayfs_channel_flush(struct relayfs_channel *chan);
@@ -330,6 +331,7 @@ int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode,
 			struct relayfs_object *obj, const void *data);
 const void *relayfs_file_data(const struct inode *inode);
 int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan, const char *name);
+int relayfs_create_rings(struct relayfs_dir *dir, struct relayfs_channel *chan, const char *name);
 
 /* -------------------------------------------------------------------------------------------------------- logs --- */
 

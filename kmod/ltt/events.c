@@ -57,8 +57,6 @@ static void unregister_event(struct ltt_session *s, int i)
 
 	if (!se->registered)
 		return;
-	if (i == LTT_EVENT_SCHED_SWITCH)
-		WRITE_ONCE(s->switches, false);
 	tracepoint_probe_unregister(ltt_events[i].tp, *ltt_events[i].probe, se);
 	se->registered = false;
 }
@@ -102,8 +100,13 @@ void ltt_unregister_events(struct ltt_session *s)
 {
 	int i;
 
+	/* Switches last: then they are complete to the last record. */
 	for (i = 0; i < LTT_N_EVENTS; i++)
-		unregister_event(s, i);
+		if (i != LTT_EVENT_SCHED_SWITCH)
+			unregister_event(s, i);
+	tracepoint_synchronize_unregister();
+	synchronize_rcu();
+	unregister_event(s, LTT_EVENT_SCHED_SWITCH);
 	tracepoint_synchronize_unregister();
 	synchronize_rcu();	/* since 7.0 the former does not imply it */
 }
@@ -156,6 +159,8 @@ static int select_glob(struct ltt_session *s, const char *glob, bool on)
 			if (err)
 				return err;
 		} else {
+			if (i == LTT_EVENT_SCHED_SWITCH)
+				WRITE_ONCE(s->switches, false);
 			unregister_event(s, i);
 		}
 	}

@@ -117,6 +117,8 @@ struct ltt_session {
 	size_t subbuf_size;
 	size_t n_subbufs;
 	size_t n_subbufs_max;
+	unsigned int watermark;
+	unsigned int latency;		/* ms */
 	char error[256];
 	char name[64];
 };
@@ -124,6 +126,20 @@ struct ltt_session {
 /* session.c */
 extern struct relayfs_client ltt_client;
 __printf(3, 4) int ltt_refuse(struct ltt_session *s, int err, const char *why, ...);
+int ltt_begin_request(struct ltt_session *s);
+int ltt_end_request(struct ltt_session *s, int err);
+int ltt_as_channel_says(struct ltt_session *s, int err);
+int ltt_session_start(struct ltt_session *s);
+void ltt_session_stop(struct ltt_session *s);
+int ltt_session_snapshot(struct ltt_session *s, bool discard);
+
+static inline struct ltt_session *ltt_session_of(struct relayfs_object *obj)
+{
+	return container_of(obj, struct ltt_session, obj);
+}
+
+/* files.c */
+int ltt_create_session_files(struct relayfs_dir *dir, struct relayfs_object *obj);
 
 /* events.c */
 extern struct ltt_event ltt_events[LTT_N_EVENTS];
@@ -143,6 +159,7 @@ bool ltt_write_marker(struct ltt_session *s, const char *text, size_t len);
 /* state.c */
 void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset);
 void ltt_state_free(struct ltt_state *state);
+int ltt_state_prepare(struct ltt_state *state);
 int ltt_state_dump(struct ltt_state *state, bool afresh);
 void ltt_state_task(struct ltt_state *state, struct task_struct *task, u32 cause, const char *comm);
 extern const struct file_operations ltt_state_fops;

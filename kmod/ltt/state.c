@@ -300,6 +300,12 @@ static void drop_blocks(struct ltt_state *state)
 		vfree(block);
 }
 
+/* Makes blocks for the changes that come before the dump does. Returns 0 or -ENOMEM. */
+int ltt_state_prepare(struct ltt_state *state)
+{
+	return provide(state, KEEP_SPARE) ? 0 : -ENOMEM;
+}
+
 /**
  * ltt_state_dump() - write what is: all tasks, irqs and modules, then state_end
  * @state: of the session; the probes that write changes are registered, so that nothing falls between
@@ -421,14 +427,8 @@ static ssize_t state_read(struct file *file, char __user *to, size_t count, loff
 	return done;
 }
 
-static loff_t state_llseek(struct file *file, loff_t offset, int whence)
-{
-	return whence == SEEK_END ? -EINVAL : noop_llseek(file, 0, SEEK_CUR) == offset ? offset :
-	       vfs_setpos(file, whence == SEEK_CUR ? file->f_pos + offset : offset, LLONG_MAX);
-}
-
 const struct file_operations ltt_state_fops = {
 	.owner = THIS_MODULE,
 	.read = state_read,
-	.llseek = state_llseek,
+	.llseek = no_seek_end_llseek,
 };

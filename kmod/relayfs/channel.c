@@ -114,8 +114,15 @@ static void flush_for_waiter(struct work_struct *work)
 
 	if (!wq_has_sleeper(&s->wait))
 		return;
-	if (READ_ONCE(s->chan->state) == RELAYFS_RUNNING && !(s->chan->attr.flags & RELAYFS_FLIGHT))
-		relayfs_flush_stream(s);
+	if (READ_ONCE(s->chan->state) == RELAYFS_RUNNING && !(s->chan->attr.flags & RELAYFS_FLIGHT)) {
+		mutex_lock(&s->lock);
+		s->due = relayfs_worth_reading(s);
+		mutex_unlock(&s->lock);
+		if (s->due)
+			relayfs_news(s);
+		else
+			relayfs_flush_stream(s);
+	}
 	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
 }
 
@@ -423,6 +430,26 @@ unlock:
 	return err;
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_configure);
+
+/**
+ * relayfs_channel_set_wakeup() - when those who wait for packets are told, at any time
+ * @chan: the channel
+ * @watermark: as in struct relayfs_channel_attr
+ * @latency_ms: as there
+ */
+void relayfs_channel_set_wakeup(struct relayfs_channel *chan, unsigned int watermark, unsigned int latency_ms)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	WRITE_ONCE(chan->attr.watermark, watermark ?: 1);
+	WRITE_ONCE(chan->attr.latency_ms, latency_ms ?: 100);
+	/* For those who wait already as well. */
+	relayfs_for_each_stream(s, i, chan)
+		if (delayed_work_pending(&s->flush))
+			mod_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(chan->attr.latency_ms));
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_set_wakeup);
 
 static void detach_writer(void *writer)
 {

@@ -11,7 +11,9 @@
 
 #include "internal.h"
 
-#define QUIET_SECONDS	10
+static unsigned int quiet_seconds = 10;
+module_param(quiet_seconds, uint, 0644);
+MODULE_PARM_DESC(quiet_seconds, "a ring that has grown becomes smaller when it was nearly empty for so long (default 10)");
 
 struct flip {
 	struct relayfs_writer *writer;
@@ -203,7 +205,7 @@ static unsigned int fill_level(struct relayfs_channel *chan)
 }
 
 /*
- * Makes the ring larger at half full, and half as large after QUIET_SECONDS at less than an eighth.
+ * Makes the ring larger at half full, and half as large after quiet_seconds at less than an eighth.
  *
  * It grows at once to the largest size there is memory for: until the old ring has been read it cannot grow again, and
  * a reader that is behind will not have read it in time.
@@ -226,7 +228,7 @@ void relayfs_resize_to_need(struct work_struct *work)
 				more = more / 2 > n ? more / 2 : 0;
 		}
 		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
-		if (chan->quiet >= QUIET_SECONDS && n / 2 >= chan->n_subbufs_min) {
+		if (chan->quiet >= quiet_seconds && n / 2 >= chan->n_subbufs_min) {
 			resize(chan, n / 2);
 			chan->quiet = 0;
 		}

@@ -25,19 +25,6 @@
 
 #define RELAYFS_MAGIC 0x0D6B7ED3	/* LTT's magic, and the format's version */
 
-/* What an inode stands for: inode->i_private, freed with the inode. */
-struct node {
-	struct list_head link;
-	struct dentry *dentry;
-	struct module *owner;		/* whose code serves it */
-	bool gone;			/* unlinked: that code may be gone as well */
-	struct relayfs_object *obj;
-	const struct relayfs_attribute *attr;
-	const void *data;
-	struct relayfs_dir *dir;	/* of a directory */
-	umode_t mode;			/* before the mount options */
-};
-
 struct mount_options {
 	kuid_t uid;
 	kgid_t gid;
@@ -52,101 +39,11 @@ static struct vfsmount *pin;
 static int pins;
 static struct relayfs_dir root;
 
-/* --------------------------------------------------------------------------------------------------- attributes --- */
-
-static struct node *file_node(struct file *file)
-{
-	return file_inode(file)->i_private;
-}
-
-static int attribute_show(struct seq_file *m, void *unused)
-{
-	struct node *node = m->private;
-
-	return node->attr->show(node->obj, m);
-}
-
-/**
- * relayfs_pin_owner() - keep the module that serves a file loaded while it is open
- * @inode: the file's
- *
- * A descriptor of the path alone (O_PATH) may outlive the module, and be opened after it.
- *
- * Return: false if the file or the module is going.
- */
-bool relayfs_pin_owner(const struct inode *inode)
-{
-	const struct node *node = inode->i_private;
-	bool pinned;
-
-	rcu_read_lock();	/* a module is freed a grace period after its files are gone */
-	pinned = !READ_ONCE(node->gone) && try_module_get(node->owner);
-	rcu_read_unlock();
-	return pinned;
-}
-
-void relayfs_unpin_owner(const struct inode *inode)
-{
-	module_put(((const struct node *)inode->i_private)->owner);
-}
-
-static int attribute_open(struct inode *inode, struct file *file)
-{
-	struct node *node = inode->i_private;
-	int err = 0;
-
-	if (!relayfs_pin_owner(inode))
-		return -ENODEV;
-	if ((file->f_mode & FMODE_READ) && node->attr->show)
-		err = single_open(file, attribute_show, node);
-	else if (file->f_mode & FMODE_READ)
-		err = -EACCES;
-	if (err)
-		relayfs_unpin_owner(inode);
-	return err;
-}
-
-static int attribute_release(struct inode *inode, struct file *file)
-{
-	int err = file->private_data ? single_release(inode, file) : 0;
-
-	relayfs_unpin_owner(inode);
-	return err;
-}
-
-static ssize_t attribute_write(struct file *file, const char __user *from, size_t count, loff_t *pos)
-{
-	struct node *node = file_node(file);
-	size_t max = node->attr->max ?: RELAYFS_STORE_MAX;
-	char *text;
-	int err;
-
-	if (!node->attr->store)
-		return -EACCES;
-	if (count > max)
-		return -EMSGSIZE;
-	text = memdup_user_nul(from, count);
-	if (IS_ERR(text))
-		return PTR_ERR(text);
-	err = node->attr->store(node->obj, text, count);
-	kfree(text);
-	return err ? err : count;
-}
-
-static const struct file_operations attribute_fops = {
-	.owner = THIS_MODULE,
-	.open = attribute_open,
-	.release = attribute_release,
-	.read = seq_read,
-	.write = attribute_write,
-	.llseek = seq_lseek,
-};
-
 /* ------------------------------------------------------------------------------------------------------- inodes --- */
 
 static void apply_options(struct inode *inode)
 {
-	const struct node *node = inode->i_private;
+	const struct relayfs_node *node = inode->i_private;
 	umode_t mode = node ? node->mode : 0700;
 	umode_t mask = options.mode | 0700;
 
@@ -159,7 +56,8 @@ static void apply_options(struct inode *inode)
 	inode->i_gid = options.gid;
 }
 
-static struct inode *make_inode(struct super_block *sb, umode_t type, struct node *node)
+/* An inode of @type, S_IFREG or S_IFDIR, for what @node says; the inode owns the node from then on. */
+struct inode *relayfs_make_inode(struct super_block *sb, umode_t type, struct relayfs_node *node)
 {
 	struct inode *inode = new_inode(sb);
 
@@ -175,7 +73,7 @@ static struct inode *make_inode(struct super_block *sb, umode_t type, struct nod
 
 static void evict_inode(struct inode *inode)
 {
-	struct node *node = inode->i_private;
+	struct relayfs_node *node = inode->i_private;
 
 	clear_inode(inode);
 	if (!node)
@@ -200,12 +98,12 @@ static const struct inode_operations client_dir_iops = {
 static struct relayfs_dir *make_dir(struct relayfs_dir *parent, struct dentry *dentry, struct relayfs_client *client,
 				    struct relayfs_object *obj, bool allocated)
 {
-	struct node *node = kzalloc(sizeof(*node), GFP_KERNEL);
+	struct relayfs_node *node = kzalloc(sizeof(*node), GFP_KERNEL);
 	struct relayfs_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
 	struct inode *inode = NULL;
 
 	if (node && dir)
-		inode = make_inode(dentry->d_sb, S_IFDIR, NULL);
+		inode = relayfs_make_inode(dentry->d_sb, S_IFDIR, NULL);
 	if (!inode) {
 		kfree(node);
 		kfree(dir);
@@ -239,7 +137,7 @@ static struct relayfs_dir *make_dir(struct relayfs_dir *parent, struct dentry *d
 /* Unlinks the files of @dir, whose inode is locked. */
 static void empty_dir(struct relayfs_dir *dir)
 {
-	struct node *node, *next;
+	struct relayfs_node *node, *next;
 
 	list_for_each_entry_safe(node, next, &dir->children, link) {
 		struct dentry *dentry = node->dentry;
@@ -254,7 +152,7 @@ static void empty_dir(struct relayfs_dir *dir)
 /* Removes an empty directory; its inode and its parent's are locked. */
 static void remove_dir(struct dentry *parent, struct dentry *dentry)
 {
-	struct node *node = d_inode(dentry)->i_private;
+	struct relayfs_node *node = d_inode(dentry)->i_private;
 
 	list_del(&node->link);
 	simple_rmdir(d_inode(parent), dentry);
@@ -262,7 +160,7 @@ static void remove_dir(struct dentry *parent, struct dentry *dentry)
 
 static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mode)
 {
-	struct node *parent = inode->i_private;
+	struct relayfs_node *parent = inode->i_private;
 	struct relayfs_client *client = parent->dir->client;
 	struct relayfs_object *obj;
 	struct relayfs_dir *dir;
@@ -297,8 +195,8 @@ static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mod
 
 static int relayfs_rmdir(struct inode *inode, struct dentry *dentry)
 {
-	struct node *parent = inode->i_private;
-	struct node *node = d_inode(dentry)->i_private;
+	struct relayfs_node *parent = inode->i_private;
+	struct relayfs_node *node = d_inode(dentry)->i_private;
 	int err;
 
 	err = parent->dir->client->rmdir(node->obj);
@@ -308,111 +206,6 @@ static int relayfs_rmdir(struct inode *inode, struct dentry *dentry)
 	remove_dir(dentry->d_parent, dentry);
 	return 0;
 }
-
-/**
- * relayfs_create_file() - make a file with operations of its own
- * @dir: from the client's populate or fill
- * @name: of the file
- * @mode: permissions of the owner; those of others follow from the mount options
- * @fops: its operations, with the client's module as owner
- * @obj: kept while the inode lives; may be NULL
- * @data: what relayfs_file_data() gives
- *
- * Return: 0 or -ENOMEM.
- */
-int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,
-			struct relayfs_object *obj, const void *data)
-{
-	struct node *node = kzalloc(sizeof(*node), GFP_KERNEL);
-	struct dentry *dentry = d_alloc_name(dir->dentry, name);
-	struct inode *inode = NULL;
-
-	if (node && dentry) {
-		node->mode = mode;
-		inode = make_inode(dentry->d_sb, S_IFREG, node);
-	}
-	if (!inode) {
-		dput(dentry);
-		kfree(node);
-		return -ENOMEM;
-	}
-	if (obj)
-		relayfs_object_get(obj);
-	node->obj = obj;
-	node->owner = dir->owner;
-	node->data = data;
-	node->dentry = dentry;
-	inode->i_fop = fops;
-	compat_add(dentry, inode);
-	list_add_tail(&node->link, &dir->children);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(relayfs_create_file);
-
-/**
- * relayfs_file_data() - what a file was made for
- * @inode: of a file that relayfs_create_file() made
- */
-const void *relayfs_file_data(const struct inode *inode)
-{
-	return ((const struct node *)inode->i_private)->data;
-}
-EXPORT_SYMBOL_GPL(relayfs_file_data);
-
-/**
- * relayfs_create_attributes() - make small files of text
- * @dir: from the client's populate or fill
- * @attrs: what they are
- * @n: how many
- * @obj: first argument of their operations
- *
- * Return: 0 or -ENOMEM.
- */
-int relayfs_create_attributes(struct relayfs_dir *dir, const struct relayfs_attribute *attrs, size_t n,
-			      struct relayfs_object *obj)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		struct node *node;
-		int err = relayfs_create_file(dir, attrs[i].name, attrs[i].mode, &attribute_fops, obj, NULL);
-
-		if (err)
-			return err;
-		node = list_last_entry(&dir->children, struct node, link);
-		node->attr = &attrs[i];
-	}
-	return 0;
-}
-EXPORT_SYMBOL_GPL(relayfs_create_attributes);
-
-/**
- * relayfs_create_streams() - make the files of a channel
- * @dir: from the client's populate or fill
- * @chan: the channel
- * @name: files are called @name_0, @name_1, …
- *
- * Return: 0 or -ENOMEM.
- */
-int relayfs_create_streams(struct relayfs_dir *dir, struct relayfs_channel *chan, const char *name)
-{
-	unsigned int i;
-
-	for (i = 0; i < chan->n_streams; i++) {
-		struct relayfs_stream *s = chan->streams[i];
-		char file[64];
-		int err;
-
-		if (!s)
-			continue;
-		snprintf(file, sizeof(file), "%s_%d", name, s->cpu);
-		err = relayfs_create_file(dir, file, 0400, &relayfs_stream_fops, &chan->obj, s);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-EXPORT_SYMBOL_GPL(relayfs_create_streams);
 
 /* --------------------------------------------------------------------------------------------------- superblock --- */
 
@@ -445,7 +238,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	sb->s_op = &super_ops;
 	sb->s_time_gran = 1;
 	compat_set_dentry_operations(sb, &simple_dentry_operations);
-	inode = make_inode(sb, S_IFDIR, NULL);
+	inode = relayfs_make_inode(sb, S_IFDIR, NULL);
 	if (!inode)
 		return -ENOMEM;
 	inode->i_op = &simple_dir_inode_operations;
@@ -506,7 +299,7 @@ static int parse_param(struct fs_context *fc, struct fs_parameter *param)
 static void apply_to_tree(struct relayfs_dir *dir)
 {
 	struct inode *inode = d_inode(dir->dentry);
-	struct node *node;
+	struct relayfs_node *node;
 
 	inode_lock(inode);
 	apply_options(inode);
@@ -519,7 +312,7 @@ static void apply_to_tree(struct relayfs_dir *dir)
 /* The options of the latest mount that gave any hold for the one tree. */
 static void set_options(const struct mount_options *asked)
 {
-	struct node *client, *dir;
+	struct relayfs_node *client, *dir;
 
 	if (!asked->given)
 		return;
@@ -540,7 +333,7 @@ static void set_options(const struct mount_options *asked)
 		inode_lock(inode);
 		list_for_each_entry(dir, &client->dir->children, link)
 			if (dir->dir) {
-				struct node *node;
+				struct relayfs_node *node;
 
 				apply_options(d_inode(dir->dentry));
 				list_for_each_entry(node, &dir->dir->children, link)
@@ -608,7 +401,7 @@ int relayfs_register_client(struct relayfs_client *client)
 {
 	struct inode *inode;
 	struct dentry *dentry;
-	struct node *node;
+	struct relayfs_node *node;
 	int err;
 
 	mutex_lock(&fs_lock);

@@ -17,6 +17,10 @@
  * @ref: its channel, and every stream that still reads from it
  * @work: closes it, as that sleeps
  * @flight: the oldest packet is overwritten
+ * @global: one buffer for all CPUs
+ * @stream_id: of the channel
+ * @uuid: of the channel
+ * @maps: where its pages are, for whoever finds it in an image of the memory
  * @n_subbufs: of each CPU
  * @subbuf_size: in bytes
  */
@@ -26,6 +30,9 @@ struct relayfs_ring {
 	struct work_struct work;
 	bool flight;
 	bool global;
+	u32 stream_id;
+	u8 uuid[sizeof(uuid_t)];
+	struct list_head maps;
 	size_t n_subbufs;
 	size_t subbuf_size;
 };
@@ -41,6 +48,7 @@ struct relayfs_ring {
  * @flush: gives them what is not full yet
  * @news: counts what a waiter may wait for
  * @open: somebody has the file open
+ * @due: somebody has waited for the latency bound; what is complete is not waited for longer
  * @live: ring that the writer writes to, NULL before the first start
  * @drain: ring to be read out first: a snapshot, or what was before a resize
  * @drain_limit: sub-buffer of @drain to stop at
@@ -62,6 +70,7 @@ struct relayfs_stream {
 	struct delayed_work flush;
 	atomic_t news;
 	atomic_t open;
+	bool due;
 
 	struct relayfs_ring *live;
 	struct relayfs_ring *drain;
@@ -107,6 +116,19 @@ struct relayfs_channel {
 	char error[RELAYFS_ERROR_LEN];
 	unsigned int n_streams;
 	struct relayfs_stream *streams[];
+};
+
+/* What an inode stands for: inode->i_private, freed with the inode. */
+struct relayfs_node {
+	struct list_head link;
+	struct dentry *dentry;
+	struct module *owner;		/* whose code serves it */
+	bool gone;			/* unlinked: that code may be gone as well */
+	struct relayfs_object *obj;
+	const struct relayfs_attribute *attr;
+	const void *data;
+	struct relayfs_dir *dir;	/* of a directory */
+	umode_t mode;			/* before the mount options */
 };
 
 /* A directory: whose it is (NULL for the root and for what users made), whose code serves it, and what is in it. */
@@ -167,11 +189,18 @@ void relayfs_feel_pressure(struct irq_work *work);
 
 /* read.c */
 extern const struct file_operations relayfs_stream_fops;
+bool relayfs_worth_reading(struct relayfs_stream *s);
 size_t relayfs_drain_left(struct relayfs_stream *s);
 void relayfs_end_drain(struct relayfs_stream *s);
 u64 relayfs_cut_drain(struct relayfs_stream *s);
 
+/* map.c */
+extern const struct file_operations relayfs_ring_fops;
+void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf);
+void relayfs_unmap_buffers(struct relayfs_ring *ring);
+
 /* fs.c */
+struct inode *relayfs_make_inode(struct super_block *sb, umode_t type, struct relayfs_node *node);
 bool relayfs_pin_owner(const struct inode *inode);
 void relayfs_unpin_owner(const struct inode *inode);
 int relayfs_fs_init(void);

@@ -138,6 +138,21 @@ static void consume(struct relayfs_stream *s, struct packet *p)
 	}
 }
 
+/* Is a packet complete? Under the stream's lock. */
+bool relayfs_worth_reading(struct relayfs_stream *s)
+{
+	struct packet p;
+
+	return stream_front(s, &p) == FRONT_PACKET;
+}
+
+/* Does what is there reach the watermark? Nothing more comes of a drain or a stopped channel, so that always does. */
+static bool enough(struct relayfs_stream *s, const struct packet *p)
+{
+	return s->due || !p->ring || p->ring != s->live || READ_ONCE(s->chan->state) != RELAYFS_RUNNING ||
+	       READ_ONCE(p->buf->subbufs_produced) - p->buf->subbufs_consumed >= READ_ONCE(s->chan->attr.watermark);
+}
+
 static void arm_flush(struct relayfs_stream *s)
 {
 	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
@@ -190,6 +205,8 @@ static ssize_t stream_read(struct file *file, char __user *to, size_t count, lof
 		done = copy_packets(s, to, count, &front);
 		if (!done && front == FRONT_END)
 			s->snapshot_end = false;
+		if (front == FRONT_NOTHING_YET)
+			s->due = false;
 		mutex_unlock(&s->lock);
 		if (done || front == FRONT_END)
 			return done;
@@ -207,12 +224,14 @@ static __poll_t stream_poll(struct file *file, poll_table *table)
 	struct relayfs_stream *s = file->private_data;
 	struct packet p;
 	enum front front;
+	bool ready;
 
 	poll_wait(file, &s->wait, table);
 	mutex_lock(&s->lock);
 	front = stream_front(s, &p);
+	ready = front == FRONT_PACKET && enough(s, &p);
 	mutex_unlock(&s->lock);
-	if (front == FRONT_PACKET)
+	if (ready)
 		return EPOLLIN | EPOLLRDNORM;
 	if (front == FRONT_END)
 		return EPOLLIN | EPOLLRDNORM | (s->snapshot_end ? 0 : EPOLLHUP);

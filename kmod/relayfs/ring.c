@@ -23,9 +23,10 @@ static struct dentry placeholder;
 static struct dentry *create_buf_file(const char *name, struct dentry *parent, umode_t mode, struct rchan_buf *buf,
 				      int *is_global)
 {
-	const struct relayfs_ring *ring = buf->chan->private_data;
+	struct relayfs_ring *ring = buf->chan->private_data;
 
 	*is_global = ring->global;
+	relayfs_map_buffer(ring, buf);
 	return &placeholder;
 }
 
@@ -54,6 +55,7 @@ static void ring_close(struct work_struct *work)
 {
 	struct relayfs_ring *ring = container_of(work, struct relayfs_ring, work);
 
+	relayfs_unmap_buffers(ring);
 	relay_close(ring->rchan);
 	kfree(ring);
 	module_put(THIS_MODULE);
@@ -89,12 +91,16 @@ struct relayfs_ring *relayfs_ring_open(struct relayfs_channel *chan, size_t n_su
 	INIT_WORK(&ring->work, ring_close);
 	ring->flight = chan->attr.flags & RELAYFS_FLIGHT;
 	ring->global = chan->attr.flags & RELAYFS_GLOBAL;
+	ring->stream_id = chan->attr.stream_id;
+	memcpy(ring->uuid, &chan->attr.uuid, sizeof(ring->uuid));
+	INIT_LIST_HEAD(&ring->maps);
 	ring->n_subbufs = n_subbufs;
 	ring->subbuf_size = chan->attr.subbuf_size;
 	ring->rchan = relay_open(NULL, NULL, ring->subbuf_size, n_subbufs, &ring_callbacks, ring);
 	if (!ring->rchan) {
 		snprintf(chan->error, sizeof(chan->error), "the kernel could not allocate %llu KiB of buffers",
 			 need >> 10);
+		relayfs_unmap_buffers(ring);	/* of the CPUs before the one that failed */
 		kfree(ring);
 		return ERR_PTR(-ENOMEM);
 	}

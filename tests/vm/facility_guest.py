@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What relayfs.ko must do, in one boot: runs in the guest as root; fills the directory argv[1] for test_facility.py."""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+OUT = Path(sys.argv[1])
+RELAY = Path("/sys/kernel/relay")
+LTT = RELAY / "ltt"
+FOUND: dict[str, Any] = {}
+
+
+def sh(command: str) -> int:
+    return subprocess.run(command, shell=True, capture_output=True, check=False).returncode
+
+
+def refused(path: Path, text: str) -> str:
+    """Write; return the errno's name, "" if it was not refused."""
+    try:
+        path.write_text(text)
+    except OSError as err:
+        return errno.errorcode[err.errno or 0]
+    return ""
+
+
+def stats(session: Path) -> dict[str, int]:
+    header, *rows = (session / "stats").read_text().splitlines()
+    columns = zip(*(map(int, row.split()) for row in rows), strict=True)
+    return dict(zip(header.split(), map(sum, columns), strict=True))
+
+
+class Session:
+    """A session that records markers alone, on the CPU that this script runs on."""
+
+    def __init__(self, name: str, **files: object) -> None:
+        self.path = LTT / name
+        self.path.mkdir()
+        (self.path / "events").write_text("none +marker")
+        for file, value in files.items():
+            (self.path / file).write_text(str(value))
+
+    def control(self, word: str) -> None:
+        (self.path / "control").write_text(word)
+
+    def mark(self, text: str) -> None:
+        (self.path / "marker").write_text(text)
+
+    def drain(self) -> bytes:
+        return b"".join((self.path / f"events_{cpu}").read_bytes() for cpu in range(os.cpu_count() or 1))
+
+    def remove(self) -> None:
+        self.path.rmdir()
+
+
+def options() -> None:
+    def modes() -> list[str]:
+        names = (RELAY, LTT, LTT / "options", LTT / "options/control", LTT / "options/stats", LTT / "options/marker")
+        return [f"{path.stat().st_mode & 0o777:o} {path.stat().st_uid} {path.stat().st_gid}" for path in names]
+
+    session = Session("options")
+    FOUND["modes"] = modes()
+    FOUND["remount"] = sh(f"mount -o remount,uid=12,gid=34,mode=750 {RELAY}")
+    FOUND["modes given"] = modes()
+    FOUND["mounts"] = next(line for line in Path("/proc/mounts").read_text().splitlines() if " relayfs " in line)
+    FOUND["bad options"] = [
+        sh(f"mount -o remount,{option} {RELAY}") != 0 for option in ("mode=8", "uid=x", "mode=1777", "nonsense=1")
+    ]
+    sh(f"mount -o remount,uid=0,gid=0,mode=700 {RELAY}")
+    session.remove()
+
+
+def opened(path: Path, flags: int = os.O_RDONLY) -> str:
+    try:
+        os.close(os.open(path, flags))
+    except OSError as err:
+        return errno.errorcode[err.errno or 0]
+    return ""
+
+
+def mapping() -> None:
+    session = Session("mapped", subbuf_size=4096, n_subbufs=4, mode="flight")
+    ring = session.path / "ring_0"
+    FOUND["ring before"] = opened(ring)
+    session.control("start")
+    for number in range(20):
+        session.mark(f"{number:3000}")
+    FOUND["ring running"] = opened(ring)
+    session.control("snapshot")
+    FOUND["ring to write"] = opened(ring, os.O_RDWR)
+    with ring.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        try:
+            mmap.mmap(file.fileno(), len(memory) + 4096, prot=mmap.PROT_READ)
+        except (OSError, ValueError):
+            FOUND["ring too long"] = True
+    session.mark("after")
+    before = bytes(memory)
+    (OUT / "snapshot").write_bytes((session.path / "events_0").read_bytes())
+    FOUND["ring read"] = opened(ring)
+    session.control("stop")
+    FOUND["ring stopped"] = opened(ring)
+    session.remove()
+    FOUND["unload while mapped"] = sh("rmmod ltt") != 0
+    time.sleep(0.5)
+    FOUND["ring outlives"] = bytes(memory) == before
+    (OUT / "ring").write_bytes(before)
+    memory.close()
+
+
+def wakeups() -> None:
+    session = Session("woken", subbuf_size=4096, n_subbufs=8, watermark=3, latency=60000)
+    session.control("start")
+    file = os.open(session.path / "events_0", os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    ready = []
+    for number in range(5):
+        session.mark(f"{number:3000}")
+        ready.append(bool(poll.poll(300)))
+    FOUND["ready"] = ready
+    FOUND["read"] = len(os.read(file, 1 << 20))
+    (session.path / "latency").write_text("400")
+    begin = time.monotonic()
+    FOUND["ready late"] = bool(poll.poll(10000))
+    FOUND["latency"] = time.monotonic() - begin
+    FOUND["read late"] = len(os.read(file, 1 << 20))
+    packets = stats(session.path)["packets"]
+    FOUND["ready idle"] = bool(poll.poll(1500))
+    FOUND["packets made idle"] = stats(session.path)["packets"] - packets
+    os.close(file)
+    FOUND["bad watermark"] = refused(session.path / "watermark", "8"), (session.path / "error").read_text()
+    FOUND["bad latency"] = refused(session.path / "latency", "0"), (session.path / "error").read_text()
+    session.control("stop")
+    session.remove()
+
+
+def memory() -> None:
+    parameter = Path("/sys/module/relayfs/parameters/max_memory")
+    parameter.write_text("1")
+    session = Session("large", subbuf_size=1 << 20, n_subbufs=16)
+    FOUND["too large"] = refused(session.path / "control", "start"), (session.path / "error").read_text()
+    parameter.write_text("50")
+    FOUND["allowed"] = refused(session.path / "control", "start")
+    parameter.write_text("1")
+    FOUND["resize too large"] = refused(session.path / "n_subbufs", "512"), (session.path / "error").read_text()
+    parameter.write_text("50")
+    session.control("stop")
+    session.remove()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+def sizes() -> None:
+    Path("/sys/module/relayfs/parameters/quiet_seconds").write_text("1")
+    session = Session("grown", subbuf_size=4096, n_subbufs=2, n_subbufs_max=32)
+
+    def size() -> int:
+        return int((session.path / "n_subbufs").read_text())
+
+    session.control("start")
+    for number in range(12):
+        session.mark(f"{number:3000}")
+        time.sleep(0.05)
+    FOUND["grown"] = size()
+    reader = subprocess.Popen(["cat", session.path / "events_0"], stdout=(OUT / "grown").open("wb"))
+    FOUND["shrunk"] = until(lambda: size() == 2)
+    session.mark("last")
+    session.control("stop")
+    reader.wait()
+    FOUND["grown stats"] = stats(session.path)
+    session.remove()
+
+
+def sample() -> None:
+    module = "/run/ltt-relay/modules/relayfs_sample.ko"
+    squares = RELAY / "squares"
+    (squares / "count").write_text("5000")
+    with (squares / "squares_0").open("rb"):
+        FOUND["sample in use"] = sh("rmmod relayfs_sample") != 0
+    (squares / "count").write_text("0")
+    (OUT / "squares").write_bytes((squares / "squares_0").read_bytes())
+    FOUND["squares stats"] = stats(squares)
+    FOUND["sample unloads"] = sh("rmmod relayfs_sample"), squares.exists()
+    FOUND["sample loads again"] = sh(f"insmod {module}"), squares.exists()
+    FOUND["sample ends"] = sh("rmmod relayfs_sample")
+
+
+def main() -> None:
+    os.sched_setaffinity(0, {0})
+    for step in (options, mapping, wakeups, memory, sizes, sample):
+        print(f"== {step.__name__}", flush=True)
+        step()
+    FOUND["left"] = sorted(path.name for path in LTT.iterdir())
+    FOUND["unload"] = sh(f"umount {RELAY} && rmmod ltt relayfs")
+    (OUT / "dmesg").write_bytes(subprocess.run(["dmesg"], capture_output=True, check=True).stdout)
+    (OUT / "found.json").write_text(json.dumps(FOUND, indent=1))
+
+
+main()
