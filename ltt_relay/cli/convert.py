@@ -15,6 +15,7 @@ from ltt_relay.cli import COMMANDS, exit_status, fail_on_option
 
 __all__ = ("command",)
 
+_FORMATS = ("csv", "parquet", "jsonl", "ctf", "perfetto")
 _EXAMPLES = """
 \b
 Examples:
@@ -25,6 +26,8 @@ Examples:
   ltt-relay convert /traces -o out/ -j 8                     every trace below, out/<its path>/…
   ltt-relay convert /traces -o out/ -j 8 --resume            go on after a kill
   ltt-relay convert /traces -o out/ --dask tcp://host:8786   on a cluster
+  ltt-relay convert trace/ -o out/ --to perfetto             open out/trace.perfetto-trace in ui.perfetto.dev
+  ltt-relay convert trace/ -o out/ --to ctf                  open out/ctf in Trace Compass, as a kernel trace
 """
 
 
@@ -55,7 +58,9 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
 
 @click.command("convert", short_help=COMMANDS["convert"], epilog=_EXAMPLES)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["csv", "parquet", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--to", type=click.Choice(["csv", "parquet", "jsonl", "ctf", "perfetto"]), default="csv", show_default=True
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--merge", is_flag=True, help="One time-ordered file per trace instead of one per event.")
@@ -87,6 +92,8 @@ def command(
     A trace that cannot be read is a line in the manifest and on stderr, and the others go on; the exit status is 1 if
     one gave no output. Columns, types and readers are described in docs/convert.md.
     """
+    if merge and to in {"ctf", "perfetto"}:
+        raise click.UsageError(f"--merge has no meaning with --to {to}, which is one trace in time order anyway")
     if dask and jobs > 1:
         raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
     from ltt_relay.export.batch import convert

@@ -34,7 +34,7 @@ __all__ = (
 )
 
 #: What --to takes.
-FORMATS: Final = ("csv", "parquet", "jsonl")
+FORMATS: Final = ("csv", "parquet", "jsonl", "ctf", "perfetto")
 #: Decoded bytes in memory at once.
 WINDOW: Final = 64 << 20
 #: Where parts of a trace are kept until they are put together.
@@ -104,6 +104,14 @@ def _sink(trace: Trace, directory: Path, options: Options) -> Sink:
         from ltt_relay.export.parquet import ParquetSink
 
         return ParquetSink(directory, options.merge)
+    if options.to == "ctf":
+        from ltt_relay.export.ctf import CtfSink
+
+        return CtfSink(directory, trace)
+    if options.to == "perfetto":
+        from ltt_relay.export.perfetto import PerfettoSink
+
+        return PerfettoSink(directory, trace)
     return TextSink(directory, options.to, options.merge)
 
 
@@ -134,7 +142,8 @@ def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]
 
 
 def _tables(trace: Trace, events: list[str], options: Options, since: Any, until: Any) -> Iterator[dict[str, pa.Table]]:
-    kind: Literal["utc", "ns"] = "utc" if options.to == "perfetto" else options.time
+    # The viewers' formats have a clock of their own, whatever is asked for.
+    kind: Literal["utc", "ns"] = "ns" if options.to in {"ctf", "perfetto"} else options.time
     if options.merge and options.to == "parquet":
         for frame in trace.iter_merged(events, since, until, None, kind, WINDOW):
             yield {MERGED: pa.Table.from_pandas(frame, preserve_index=False)}
@@ -234,6 +243,6 @@ def _described(trace: Trace, tables: dict[str, pa.Table], options: Options) -> d
 
 def clear(output: Path) -> None:
     """Remove what an earlier attempt left unfinished."""
-    for leftover in output.glob("*.part"):
+    for leftover in [*output.glob("*.part"), *output.glob("ctf/*.part")]:
         leftover.unlink()
     shutil.rmtree(output / PARTS, ignore_errors=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
 # mypy: disable-error-code="assignment,arg-type,return-value"
-"""The compiled part: rows of text, written from columns of many types at once.
+"""The compiled part: rows of text and of CTF, written from columns of many types at once.
 
 A column is a row of `columns`: an operation, and the addresses of its Arrow buffers (see `ltt_relay.export.columns`,
 which keeps the buffers alive meanwhile). Nothing is written beyond `room`: a row that does not fit is taken back, and
@@ -350,6 +350,95 @@ def text_rows(
             to = _quote(field, to)
         _copy(to, fixed + suffix[k, 0], suffix[k, 1])
         to += suffix[k, 1]
+    return end, to - base
+
+
+@compiled
+def _set_integer(to: int, op: int, values: int, row: int, known: bool) -> int:
+    """Put an integer as it is, all bits set if it is not known."""
+    if op in (I8, U8):
+        _set8(to, _u8(values + row) if known else 0xFF)
+        return to + 1
+    if op in (I16, U16):
+        _set16(to, _u16(values + 2 * row) if known else 0xFFFF)
+        return to + 2
+    if op in (I32, U32):
+        _set32(to, _u32(values + 4 * row) if known else 0xFFFFFFFF)
+        return to + 4
+    _set64(to, _u64(values + 8 * row) if known else ~np.uint64(0))
+    return to + 8
+
+
+@compiled
+def _set_string(to: int, address: int, size: int) -> int:
+    """Put text and a NUL; a NUL inside becomes \\x00, as a string cannot hold it."""
+    for i in range(size):
+        c = _u8(address + i)
+        if c:
+            _set8(to, c)
+            to += 1
+        else:
+            _set32(to, 0x3030785C)
+            to += 4
+    _set8(to, 0)
+    return to + 1
+
+
+@compiled
+def binary_rows(
+    columns: np.ndarray, first: np.ndarray, kinds: np.ndarray, index: np.ndarray, ids: np.ndarray, times: np.ndarray,
+    begin: int, end: int, out: np.ndarray, at: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Write the rows begin to end behind the first `at` bytes: id (4 bytes), time (8), and the columns, unaligned.
+
+    Integers have their own width, text ends with NUL, lists begin with their length (4 bytes). Rows, columns and
+    result are as with `text_rows`.
+    """
+    base = np.int64(out.ctypes.data)
+    room = base + out.size - _MARGIN
+    to = base + at
+    for i in range(begin, end):
+        k = kinds[i]
+        row = np.int64(index[i])
+        start = to
+        if to + 12 > room:
+            return i, start - base
+        _set32(to, np.uint32(ids[i]))
+        _set64(to + 4, np.uint64(times[i]))
+        to += 12
+        for j in range(first[k], first[k + 1]):
+            if to > room:
+                return i, start - base
+            op, values = columns[j, OP], columns[j, VALUES]
+            known = True
+            if columns[j, VALIDITY]:
+                bit = columns[j, BIT] + row
+                known = ((_u8(columns[j, VALIDITY] + (bit >> 3)) >> (bit & 7)) & 1) != 0
+            if op <= TIME:
+                to = _set_integer(to, op, values, row, known)
+                continue
+            low = high = np.int64(0)
+            if known and op >= LIST_SIGNED:
+                low = np.int64(_i32(columns[j, OFFSETS] + 4 * row))
+                high = np.int64(_i32(columns[j, OFFSETS] + 4 * row + 4))
+            elif known:
+                entry = _entry(op, values, row)
+                if op == TEXT32:
+                    low = np.int64(_i32(columns[j, OFFSETS] + 4 * entry))
+                    high = np.int64(_i32(columns[j, OFFSETS] + 4 * entry + 4))
+                else:
+                    low = _i64(columns[j, OFFSETS] + 8 * entry)
+                    high = _i64(columns[j, OFFSETS] + 8 * entry + 8)
+            if to + 8 * (high - low) > room:
+                return i, start - base
+            if op >= LIST_SIGNED:
+                _set32(to, np.uint32(high - low))
+                to += 4
+                for item in range(low, high):
+                    _set64(to, _u64(columns[j, DATA] + 8 * item))
+                    to += 8
+            else:
+                to = _set_string(to, columns[j, DATA] + low, high - low)
     return end, to - base
 
 

@@ -15,8 +15,9 @@ from ltt_relay.decode.plan import BASE
 from ltt_relay.export import kernels
 from ltt_relay.export.columns import describe
 from ltt_relay.export.files import MERGED, OutputFile, Writer, file_name
+from ltt_relay.export.order import time_order
 
-__all__ = ("TextSink", "time_order")
+__all__ = ("TextSink",)
 
 #: Of the merged file in CSV; in JSON lines the payload is an object.
 _MERGED_COLUMNS: Final = ("timestamp", "cpu", "event", "tid", "comm", "payload")
@@ -30,23 +31,6 @@ def _csv(text: str) -> str:
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def time_order(tables: Iterable[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which table, and which of its rows, comes next: by time, then CPU, then the order given."""
-    chosen = list(tables)
-    times = [table["timestamp"].cast(pa.int64()).to_numpy() for table in chosen]
-    cpus = [table["cpu"].to_numpy().astype(np.int64) for table in chosen]
-    sizes = np.array([time.size for time in times], np.int64)
-    time, cpu = (np.concatenate(parts) if parts else _NONE for parts in (times, cpus))
-    low = int(time.min(initial=0)) if time.size == 0 else int(time.min())
-    if time.size and int(time.max()) - low < 1 << 47:
-        # One sort of runs that are sorted already, which a merge sort is quick with.
-        order = np.argsort((time - low) << 16 | cpu, kind="stable")
-    else:
-        order = np.lexsort((cpu, time))
-    kinds = np.repeat(np.arange(sizes.size), sizes)[order]
-    return kinds, order - (np.cumsum(sizes) - sizes)[kinds]
 
 
 class _Rows:

@@ -190,6 +190,8 @@ def test_the_command_ends_with_1_if_a_trace_fails_and_by_request_on_losses(trace
     assert len((tmp_path / "a" / "merged.csv").read_text().splitlines()) == 5001
     assert runner.invoke(main, ["convert", str(trace), "-o", str(tmp_path / "b"), "--fail-on", "lost"]).exit_code == 1
     assert runner.invoke(main, ["convert", str(tmp_path / "no"), "-o", str(tmp_path / "c")]).exit_code == 1
+    wrong = runner.invoke(main, ["convert", str(trace), "-o", str(tmp_path / "d"), "--to", "ctf", "--merge"])
+    assert (wrong.exit_code, "--merge has no meaning" in wrong.output) == (2, True)
     assert "out/sched_switch.csv" in runner.invoke(main, ["convert", "--help"]).output
 
 
