@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Waiting for locks: futexes in user space, contended locks in the kernel. Times are int64 ns, monotonic."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ltt_relay.analysis.base import Source, integers, labels, load, pair, summarise, touches_gap
+from ltt_relay.analysis.syscalls import call_names
+
+__all__ = ("contention", "contentions", "futex_waits", "futexes")
+
+#: Operations of futex(2) that wait, without the flags for private and for which clock.
+_WAITS: Final = {0: "wait", 6: "lock_pi", 9: "wait_bitset", 11: "wait_requeue_pi", 13: "lock_pi2"}
+_COMMAND: Final = 0x7F
+
+
+def _arguments(trace: Source, rows: np.ndarray, count: int) -> np.ndarray:
+    """The first arguments of some rows of sys_enter, as uint64 of shape (rows, count); 0 where there are fewer."""
+    lists: Any = trace.arrow(["sys_enter"], columns=["args"])["sys_enter"]["args"].take(rows).combine_chunks()
+    starts = lists.offsets.to_numpy()
+    flat = lists.values.to_numpy(zero_copy_only=False).astype(np.uint64)
+    flat = np.r_[flat, np.zeros(1, np.uint64)]
+    place = starts[:-1, None] + np.arange(count)
+    arguments: np.ndarray = flat[np.where(place < starts[1:, None], place, flat.size - 1)]
+    return arguments
+
+
+def futex_waits(trace: Source) -> pd.DataFrame:
+    """Return each call that waited for a futex and returned, by begin.
+
+    Columns: begin, end, wait_ns (int64), tid, comm, futex (uint64: its address, which means something within its
+    process only), op (category, such as wait_bitset), ret (int64: 0 if woken, -11 if it had changed already, -110 if
+    the time was over), in_gap. Needs sys_enter and sys_exit.
+    """
+    enter, leave = load(
+        trace, {"sys_enter": ["timestamp", "tid", "comm", "id", "abi"], "sys_exit": ["timestamp", "tid", "ret"]}
+    )
+    begins, ends = enter["timestamp"].to_numpy(), leave["timestamp"].to_numpy()
+    i, j = pair(begins, integers(enter, "tid"), ends, integers(leave, "tid"))
+    called = call_names(trace, enter)
+    number = called.categories.get_indexer(["futex"])[0]
+    chosen = np.flatnonzero(called.codes[i] == number) if number >= 0 else np.zeros(0, np.int64)
+    i, j = i[chosen], j[chosen]
+    order = np.argsort(i)
+    i, j = i[order], j[order]
+    arguments = _arguments(trace, i, 2)
+    command = (arguments[:, 1] & np.uint64(_COMMAND)).astype(np.int64)
+    waits = np.isin(command, list(_WAITS))
+    i, j, arguments, command = i[waits], j[waits], arguments[waits], command[waits]
+    comm, names = labels([(enter, "comm")])
+    return pd.DataFrame(
+        {
+            "begin": begins[i],
+            "end": ends[j],
+            "wait_ns": ends[j] - begins[i],
+            "tid": integers(enter, "tid")[i].astype(np.int32),
+            "comm": pd.Categorical.from_codes(comm[i], names),
+            "futex": arguments[:, 0],
+            "op": pd.Categorical.from_codes(np.searchsorted(list(_WAITS), command), list(_WAITS.values())),
+            "ret": integers(leave, "ret", 0)[j],
+            "in_gap": touches_gap(trace, begins[i], ends[j]),
+        }
+    )
+
+
+def futexes(trace: Source) -> pd.DataFrame:
+    """Return per name of program and futex, most time first: comm, futex, tasks (how many waited), then as `summarise`.
+
+    Needs sys_enter and sys_exit.
+    """
+    each = futex_waits(trace)
+    table = summarise(each, ["comm", "futex"], "wait_ns")
+    tasks = each.groupby(["comm", "futex"], observed=True, dropna=False)["tid"].nunique().rename("tasks").reset_index()
+    table = table.merge(tasks, on=["comm", "futex"], how="left")
+    table.insert(2, "tasks", table.pop("tasks"))
+    return table
+
+
+def contentions(trace: Source) -> pd.DataFrame:
+    """Return each wait for a contended lock of the kernel, by begin.
+
+    Columns: begin, end, wait_ns (int64), cpu, tid, comm, lock (uint64: its address), flags (as the kernel has them: 1
+    spin, 2 read, 4 write, 8 rt, 16 percpu, 32 mutex), in_gap.
+
+    Needs contention_begin and contention_end (kernel 5.19 and later).
+    """
+    columns = ["timestamp", "cpu", "tid", "comm", "lock_addr", "flags"]
+    begins, ends = load(trace, {"contention_begin": columns, "contention_end": ["timestamp", "tid", "lock_addr"]})
+    begin_time, end_time = begins["timestamp"].to_numpy(), ends["timestamp"].to_numpy()
+    both = np.concatenate([integers(begins, "lock_addr"), integers(ends, "lock_addr")])
+    tid = np.concatenate([integers(begins, "tid"), integers(ends, "tid")])
+    key = pd.DataFrame({"lock": both, "tid": tid}).groupby(["lock", "tid"], sort=False).ngroup().to_numpy(np.int64)
+    i, j = pair(begin_time, key[: len(begins)], end_time, key[len(begins) :])
+    order = np.argsort(i)
+    i, j = i[order], j[order]
+    comm, names = labels([(begins, "comm")])
+    owner = integers(begins, "tid")[i].astype(np.int32)
+    return pd.DataFrame(
+        {
+            "begin": begin_time[i],
+            "end": end_time[j],
+            "wait_ns": end_time[j] - begin_time[i],
+            "cpu": begins["cpu"].to_numpy()[i],
+            "tid": pd.arrays.IntegerArray(owner, owner < 0),
+            "comm": pd.Categorical.from_codes(comm[i], names),
+            "lock": integers(begins, "lock_addr")[i].view(np.uint64),
+            "flags": integers(begins, "flags", 0)[i],
+            "in_gap": touches_gap(trace, begin_time[i], end_time[j]),
+        }
+    )
+
+
+def contention(trace: Source) -> pd.DataFrame:
+    """Return per lock and task name, most time first: lock, comm, then as `summarise`; as `contentions`."""
+    return summarise(contentions(trace), ["lock", "comm"], "wait_ns")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Time off the CPU: what a task waited for, in which system call, and what woke it. Times are int64 ns, monotonic."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ltt_relay.analysis.base import Source, integers, last_before, load, summarise
+from ltt_relay.analysis.interrupts import handler_intervals, soft_intervals
+from ltt_relay.analysis.sched import STATES, task_states
+from ltt_relay.analysis.syscalls import call_names
+from ltt_relay.analysis.timers import expiry_intervals
+
+__all__ = ("off_cpu", "off_cpu_time", "wake_context", "wakeup_pairs")
+
+_ASLEEP: Final = tuple(STATES.index(name) for name in ("sleeping", "blocked", "stopped", "dead"))
+
+
+def _contexts(trace: Source) -> list[pd.DataFrame]:
+    """Intervals that are not the current task's own doing: begin, end, cpu, context; the innermost kind last."""
+    found = []
+    if "softirq_entry" in trace and "softirq_exit" in trace:
+        soft = soft_intervals(trace)
+        found.append(soft.assign(context="softirq " + soft["vec"].astype(str)))
+    if "irq_handler_entry" in trace and "irq_handler_exit" in trace:
+        hard = handler_intervals(trace)
+        found.append(hard.assign(context="irq " + hard["name"].astype(str)))
+    timers = expiry_intervals(trace)
+    if timers is not None:
+        found.append(timers.assign(context="timer"))
+    return [frame[["begin", "end", "cpu", "context"]] for frame in found]
+
+
+def wake_context(trace: Source, time: np.ndarray, cpu: np.ndarray, waker_tid: np.ndarray) -> pd.Categorical:
+    """Return what did something at a time on a CPU: "task", "irq NAME", "softirq VEC" or "timer"; else "interrupt".
+
+    As far as the trace has irq_handler_*, softirq_* and hrtimer_expire_* or timer_expire_*; the idle task wakes nobody,
+    so what happens in it is an "interrupt" at least.
+    """
+    context = pd.Series(np.where(waker_tid == 0, "interrupt", "task"))
+    for intervals in _contexts(trace):
+        inside = last_before(
+            time, cpu.astype(np.int64), intervals["begin"].to_numpy(), intervals["cpu"].to_numpy(np.int64)
+        )
+        place = np.maximum(inside, 0)
+        hit = (inside >= 0) & (intervals["end"].to_numpy()[place] >= time) if len(intervals) else inside >= 0
+        context[hit] = intervals["context"].to_numpy()[place[hit]]
+    return pd.Categorical(context)
+
+
+def off_cpu(trace: Source) -> pd.DataFrame:
+    """Return each time a task slept and came back, by begin.
+
+    Columns: tid, comm, state (`sleeping`, `blocked`, `stopped`), begin, woken, end (int64 ns: left the CPU, was woken,
+    runs again), off_ns (all of it), sleep_ns (until woken), wait_ns (from then on), syscall (category; missing if none
+    or not recorded), waker_tid, waker_comm, context (see `wake_context`), in_gap. Needs what `task_states` needs;
+    sys_enter and sys_exit for the call.
+    """
+    states = task_states(trace)
+    code, tid = states["state"].cat.codes.to_numpy(), states["tid"].to_numpy()
+    if code.size < 3:
+        i = np.zeros(0, np.int64)
+    else:
+        same = (tid[2:] == tid[:-2]) & (tid[1:-1] == tid[:-2])
+        follows = (code[1:-1] == STATES.index("woken")) & (code[2:] == STATES.index("running"))
+        i = np.flatnonzero(same & follows & np.isin(code[:-2], _ASLEEP))
+    begin, woken, end = (states[c].to_numpy()[i + k] for c, k in (("begin", 0), ("begin", 1), ("end", 1)))
+    waker = states["waker_tid"].array[i + 1]
+    cpu = states["cpu"].to_numpy()[i + 1]
+    table = pd.DataFrame(
+        {
+            "tid": tid[i],
+            "comm": states["comm"].array[i],
+            "state": states["state"].array[i],
+            "begin": begin,
+            "woken": woken,
+            "end": end,
+            "off_ns": end - begin,
+            "sleep_ns": woken - begin,
+            "wait_ns": end - woken,
+            "syscall": _call_at(trace, begin, tid[i]),
+            "waker_tid": waker,
+            "waker_comm": states["waker_comm"].array[i + 1],
+            "context": wake_context(trace, woken, cpu, waker.to_numpy(dtype=np.int64, na_value=-1)),
+            "in_gap": states["in_gap"].to_numpy()[i] | states["in_gap"].to_numpy()[i + 1],
+        }
+    )
+    return table.sort_values("begin", ignore_index=True, kind="stable")
+
+
+def _call_at(trace: Source, time: np.ndarray, tid: np.ndarray) -> pd.Categorical:
+    """The system call that each task was in at a time."""
+    if "sys_enter" not in trace or "sys_exit" not in trace:
+        return pd.Categorical.from_codes(np.full(time.size, -1), categories=pd.Index([], dtype=str))
+    columns = ["timestamp", "tid", "id", "abi"]
+    enter, leave = load(trace, {"sys_enter": columns, "sys_exit": columns})
+    at, out = enter["timestamp"].to_numpy(), leave["timestamp"].to_numpy()
+    entered = last_before(time, tid, at, integers(enter, "tid"))
+    left = last_before(time, tid, out, integers(leave, "tid"))
+    entered_at = np.where(entered >= 0, at[np.maximum(entered, 0)], -1) if at.size else np.full(time.size, -1)
+    left_at = np.where(left >= 0, out[np.maximum(left, 0)], -2) if out.size else np.full(time.size, -2)
+    names = call_names(trace, enter)
+    return pd.Categorical.from_codes(
+        np.where((entered >= 0) & (entered_at > left_at), names.codes[np.maximum(entered, 0)], -1), names.categories
+    )
+
+
+def off_cpu_time(trace: Source, by: str | list[str] | None = None) -> pd.DataFrame:
+    """Return per task, call, state and context of its waking: these, then as `summarise` (of off_ns)."""
+    return summarise(off_cpu(trace), by or ["tid", "comm", "syscall", "state", "context"], "off_ns")
+
+
+def wakeup_pairs(trace: Source) -> pd.DataFrame:
+    """Return who woke whom, most first: waker_comm, context, comm, count, mean_sleep_ns, mean_wait_ns, in_gap."""
+    each = off_cpu(trace)
+    # Whose time an interrupt took does not matter.
+    each["waker_comm"] = each["waker_comm"].where(each["context"] == "task")
+    grouped = each.groupby(["waker_comm", "context", "comm"], observed=True, dropna=False)
+    table = grouped.agg(
+        count=("begin", "count"), mean_sleep_ns=("sleep_ns", "mean"), mean_wait_ns=("wait_ns", "mean"),
+        in_gap=("in_gap", "sum"),
+    )  # fmt: skip
+    table = table.round().astype("int64").reset_index()
+    return table.sort_values("count", ascending=False, ignore_index=True, kind="stable")
