@@ -13,6 +13,7 @@ from ltt_relay.analysis.critical import critical_path, critical_path_time, main_
 from ltt_relay.analysis.interrupts import (
     handler_intervals,
     interrupts,
+    soft_interrupt_delay,
     soft_interrupt_latency,
     soft_interrupts,
     soft_intervals,
@@ -42,7 +43,7 @@ __all__ = (
     "critical_path", "critical_path_time", "event_rates", "futex_waits", "futexes", "handler_intervals", "interrupts",
     "losses", "main_task", "migration_counts", "migrations", "off_cpu", "off_cpu_time", "page_faults",
     "preemption_counts", "preemptions", "queue_depth", "run_intervals", "run_queue", "runqueue_wait", "runqueue_waits",
-    "soft_interrupt_latency", "soft_interrupts", "soft_intervals", "syscall_durations", "syscall_errors",
-    "syscall_outliers", "syscalls", "task_states", "timer_expiries", "timers", "utc", "wakeup_latencies",
-    "wakeup_latency", "wakeup_pairs",
+    "soft_interrupt_delay", "soft_interrupt_latency", "soft_interrupts", "soft_intervals", "syscall_durations",
+    "syscall_errors", "syscall_outliers", "syscalls", "task_states", "timer_expiries", "timers", "utc",
+    "wakeup_latencies", "wakeup_latency", "wakeup_pairs",
 )  # fmt: skip

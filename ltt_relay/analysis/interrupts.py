@@ -108,3 +108,8 @@ def soft_interrupt_latency(trace: Source) -> pd.DataFrame:
         }
     )
     return table.sort_values("begin", ignore_index=True, kind="stable")
+
+
+def soft_interrupt_delay(trace: Source) -> pd.DataFrame:
+    """Return per soft interrupt, most time first: vec, then as `summarise`; see `soft_interrupt_latency`."""
+    return summarise(soft_interrupt_latency(trace), "vec", "latency_ns")

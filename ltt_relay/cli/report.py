@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``ltt-relay report``: what happened, in words and tables."""
+"""``ltt-relay report``: what happened, in words, tables and pictures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,29 @@ __all__ = ("command",)
 
 @click.command("report", short_help=COMMANDS["report"])
 @click.argument("trace", type=click.Path(path_type=Path))
-def command(trace: Path) -> None:
-    """Tell what happened in TRACE: CPU time, wake-up latency, system calls, interrupts, page faults, losses."""
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write one page with pictures to FILE.",
+)
+@click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
+@click.option("--until", metavar="TIME", help="Before this time.")
+def command(trace: Path, html: Path | None, since: str | None, until: str | None) -> None:
+    """Tell what happened in TRACE: scheduling, system calls, interrupts, faults, I/O, timers, locks, losses."""
     import ltt_relay
+    from ltt_relay.analysis import Window
     from ltt_relay.analysis.report import text
 
-    click.echo(text(ltt_relay.open(trace)))
+    opened: ltt_relay.Trace | Window = ltt_relay.open(trace)
+    if since or until:
+        try:
+            opened = Window(opened, since, until)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    if html is None:
+        click.echo(text(opened))
+        return
+    from ltt_relay.plot.page import page
+
+    html.write_text(page(opened), encoding="utf-8")

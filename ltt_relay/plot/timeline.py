@@ -1,118 +1,112 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The timeline: for each CPU, who ran when, with the interrupts above."""
+"""The timeline: for each CPU, who ran when, with the interrupts above and the markers over all."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ltt_relay.analysis import run_intervals
-from ltt_relay.analysis.base import pair, require
-from ltt_relay.decode import Trace
+from ltt_relay.analysis import handler_intervals, run_intervals, soft_intervals
+from ltt_relay.analysis.base import Source, require, span
+from ltt_relay.plot.lanes import fill_lane, filled
+from ltt_relay.plot.style import (
+    COLOURS,
+    INK,
+    OTHERS,
+    empty,
+    figure,
+    gap_patch,
+    legend_below,
+    seconds,
+    shade_gaps,
+    short,
+    time_axis,
+    top_names,
+)
 
-__all__ = ("COLOURS", "timeline")
+__all__ = ("timeline",)
 
-#: Okabe and Ito's palette, told apart by colour-blind people; grey is for all others.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-_OTHERS = "#999999"
-_IRQ = "#000000"
 _BINS = 1200
+_MAX_MARKERS = 12
+_MAX_CPUS = 32
 
 
-def _time_in_bins(begin: np.ndarray, end: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return how much of the intervals (disjoint, ordered) lies in each bin, as a part of it."""
-    if not begin.size:
-        return np.zeros(edges.size - 1)
-    places = np.empty(2 * begin.size, np.float64)
-    places[0::2], places[1::2] = begin, end
-    total = np.repeat(np.cumsum(end - begin), 2).astype(np.float64)
-    total[0::2] -= end - begin
-    parts: np.ndarray = np.diff(np.interp(edges, places, total)) / np.diff(edges)
-    return parts
+def _markers(axes: Axes, trace: Source, height: float) -> None:
+    if "marker" not in trace:
+        return
+    rows = require(trace, "marker", ["timestamp", "text"])
+    if len(rows) > _MAX_MARKERS:
+        return
+    for time, text in zip(seconds(trace, rows["timestamp"]), rows["text"], strict=True):
+        axes.axvline(time, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.annotate(
+            short(text, 24), (time, height), (2, 2), textcoords="offset points", fontsize=8, color=INK, rotation=20,
+            annotation_clip=False,
+        )  # fmt: skip
 
 
-def _irq_intervals(trace: Trace) -> pd.DataFrame | None:
-    if "irq_handler_entry" not in trace or "irq_handler_exit" not in trace:
-        return None
-    begins = require(trace, "irq_handler_entry", ["timestamp", "cpu"])
-    ends = require(trace, "irq_handler_exit", ["timestamp", "cpu"])
-    i, j = pair(
-        begins["timestamp"].to_numpy(), begins["cpu"].to_numpy(np.int64),
-        ends["timestamp"].to_numpy(), ends["cpu"].to_numpy(np.int64),
-    )  # fmt: skip
-    frame = {"cpu": begins["cpu"].to_numpy()[i], "begin": begins["timestamp"].to_numpy()[i]}
-    return pd.DataFrame({**frame, "end": ends["timestamp"].to_numpy()[j]})
-
-
-def _lane(axes: Axes, edges: np.ndarray, low: float, height: float, parts: list[tuple[np.ndarray, str]]) -> None:
-    """Draw parts of each bin stacked from `low`; full height is a whole bin."""
-    floor = np.full(edges.size - 1, low)
-    for part, colour in parts:
-        top = floor + part * height
-        axes.fill_between(edges, np.r_[floor, floor[-1]], np.r_[top, top[-1]], step="post", color=colour, linewidth=0)
-        floor = top
-
-
-def timeline(trace: Trace, width: float = 12.0) -> Figure:
+def timeline(trace: Source, width: float = 12.0) -> Figure:
     """Return the picture: a lane per CPU, filled by the tasks that ran as far as they ran; interrupts on top.
 
-    Time is cut into bins narrower than a pixel's width or two; a bin is filled by colour in proportion to the time that
-    each task had in it, so that a thousand short runs are as true as one long one. Empty is idle.
+    Time is cut into bins about a pixel wide; a bin is filled by colour in proportion to the time that each task had in
+    it, so that a thousand short runs are as true as one long one. Empty is idle. Dotted lines are markers, if few.
     """
     runs = run_intervals(trace)
-    irqs = _irq_intervals(trace)
+    if not len(runs):
+        return empty("task switches")
+    first, last = span(trace)
+    edges = np.linspace(first, max(last, first + 1), _BINS + 1)
     busy = runs[runs["tid"] != 0]
-    first, last = int(runs["begin"].min()), int(runs["end"].max())
-    edges = np.linspace(first, last, _BINS + 1)
     names = busy["comm"].astype(str)
-    totals = (busy["end"] - busy["begin"]).groupby(names).sum().sort_values(ascending=False)
-    top = list(totals.index[: len(COLOURS)])
-    cpus = sorted(set(runs["cpu"]))
-    figure = Figure(figsize=(width, 1.6 + 1.1 * len(cpus)), layout="constrained")
-    axes = figure.add_subplot()
-    seconds = (edges - first) / 1e9
-    for position, cpu in enumerate(cpus):
+    top = top_names(names, busy["end"] - busy["begin"])
+    rank = names.map({name: i for i, name in enumerate(top)}).fillna(len(COLOURS)).to_numpy(np.int64)
+    kinds = len(COLOURS) + 1
+    cpus = sorted(set(runs["cpu"].tolist()))[:_MAX_CPUS]
+    lane_of = np.full(max(cpus) + 1, -1)
+    lane_of[cpus] = np.arange(len(cpus))
+    made = figure(width, 1.9 + 1.1 * min(len(cpus), 4) + 0.5 * max(len(cpus) - 4, 0))
+    axes = made.add_subplot()
+    x = (edges - first) / 1e9
+
+    def parts(begin: np.ndarray, end: np.ndarray, cpu: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
+        chosen = np.isin(cpu, cpus)
+        lane = lane_of[cpu[chosen]] * rows + row[chosen]
+        return filled(begin[chosen], end[chosen], lane, len(cpus) * rows, edges).reshape(len(cpus), rows, -1)
+
+    used = parts(busy["begin"].to_numpy(), busy["end"].to_numpy(), busy["cpu"].to_numpy(), rank, kinds)
+    strip = []
+    for entry, leave, intervals in (
+        ("irq_handler_entry", "irq_handler_exit", handler_intervals),
+        ("softirq_entry", "softirq_exit", soft_intervals),
+    ):
+        if entry in trace and leave in trace:
+            each = intervals(trace)
+            none = np.zeros(len(each), np.int64)
+            strip.append(parts(each["begin"].to_numpy(), each["end"].to_numpy(), each["cpu"].to_numpy(), none, 1))
+    for position in range(len(cpus)):
         base = float(len(cpus) - 1 - position)
-        rows, labels = busy[busy["cpu"] == cpu], names[busy["cpu"] == cpu]
-        parts = []
-        for name, colour in zip(top, COLOURS, strict=False):
-            chosen = rows[labels == name]
-            parts.append((_time_in_bins(chosen["begin"].to_numpy(), chosen["end"].to_numpy(), edges), colour))
-        others = rows[~labels.isin(top)]
-        parts.append((_time_in_bins(others["begin"].to_numpy(), others["end"].to_numpy(), edges), _OTHERS))
-        _lane(axes, seconds, base + 0.08, 0.68, parts)
-        if irqs is not None:
-            chosen = irqs[irqs["cpu"] == cpu].sort_values("begin")
-            part = _time_in_bins(chosen["begin"].to_numpy(), chosen["end"].to_numpy(), edges)
-            _lane(axes, seconds, base + 0.78, 0.14, [(np.clip(part, 0, 1), _IRQ)])
+        fill_lane(axes, x, base + 0.08, 0.68, used[position], [*COLOURS, OTHERS])
+        if strip:
+            # A soft interrupt contains the interrupts that came meanwhile: the larger of both is what was taken.
+            taken = np.clip(np.maximum.reduce([part[position] for part in strip]), 0, 1)
+            fill_lane(axes, x, base + 0.8, 0.14, taken, [INK])
         axes.axhline(base, color="#CCCCCC", linewidth=0.8)
-    _shade_gaps(axes, trace, first, cpus)
+    lost = shade_gaps(axes, trace, cpus)
     axes.set_yticks([len(cpus) - 1 - i + 0.42 for i in range(len(cpus))], [f"CPU {cpu}" for cpu in cpus])
     axes.set_ylim(0, len(cpus))
-    axes.set_xlim(0, seconds[-1])
-    axes.set_xlabel("time since the first switch (s)")
+    time_axis(axes, trace)
     axes.spines[["top", "right"]].set_visible(False)
-    legend = [Patch(color=colour, label=name) for name, colour in zip(top, COLOURS, strict=False)]
-    if len(totals) > len(top):
-        legend.append(Patch(color=_OTHERS, label=f"{len(totals) - len(top)} other tasks"))
-    if irqs is not None:
-        legend.append(Patch(color=_IRQ, label="interrupts (strip above)"))
-    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 5), frameon=False)
-    axes.set_title("Who ran where: filled as far as the CPU was used, white is idle", loc="left", fontsize=11)
-    return figure
-
-
-def _shade_gaps(axes: Axes, trace: Trace, first: int, cpus: list[int]) -> None:
-    offset = trace.info["wall_offset"]
-    for gap in trace.gaps.head(500).itertuples(index=False):
-        if gap.cpu not in cpus:
-            continue
-        base = len(cpus) - 1 - cpus.index(gap.cpu)
-        begin = (gap.begin.value - offset - first) / 1e9
-        end = (gap.end.value - offset - first) / 1e9
-        axes.fill_between(
-            [begin, end], base, base + 1, facecolor="none", edgecolor="#D55E00", hatch="////", linewidth=0
-        )
+    _markers(axes, trace, len(cpus))
+    legend = [Patch(color=colour, label=short(name)) for name, colour in zip(top, COLOURS, strict=False)]
+    others = names.nunique() - len(top)
+    if others > 0:
+        legend.append(Patch(color=OTHERS, label=f"{others} other names"))
+    if strip:
+        legend.append(Patch(color=INK, label="interrupts (strip above)"))
+    if lost:
+        legend.append(gap_patch())
+    legend_below(made, legend)
+    made.suptitle("Who ran where: filled as far as the CPU was used, white is idle", x=0.01, ha="left", fontsize=11)
+    return made

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all pictures share: colours, axes of time and of durations, shaded gaps, an empty picture that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from ltt_relay.analysis.base import Source, gap_times, span
+
+__all__ = (
+    "COLOURS", "GAP", "INK", "OTHERS", "SHADES", "duration_axis", "duration_label", "empty", "figure", "gap_patch",
+    "legend_below", "seconds",
+    "shade_gaps", "short", "time_axis", "titled", "top_names",
+)  # fmt: skip
+
+#: Okabe and Ito's palette, told apart by colour-blind people; grey is for all others, red stripes are for losses.
+COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+OTHERS: Final = "#999999"
+INK: Final = "#222222"
+GAP: Final = "#D55E00"
+#: From few to many.
+SHADES: Final = LinearSegmentedColormap.from_list("shades", ["#CFE3F3", "#56B4E9", "#0072B2", "#08306B"])
+_MAX_GAPS: Final = 500
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return a figure without pyplot, so that it needs no display and is freed with its last name."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def titled(axes: Axes, text: str) -> None:
+    """Put a title over the axes, and take the frame's upper and right line away."""
+    axes.set_title(text, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def empty(what: str) -> Figure:
+    """Return a picture that says there was none of something."""
+    made = figure(9, 2)
+    axes = made.add_subplot()
+    axes.text(0.5, 0.5, f"no {what} in this trace", ha="center", va="center", fontsize=13, color=INK)
+    axes.set_axis_off()
+    return made
+
+
+def short(name: object, length: int = 26) -> str:
+    """Return a name cut to a length; matplotlib takes a text between two dollars for mathematics."""
+    text = "(unknown)" if name is None or (isinstance(name, float) and np.isnan(name)) else str(name)
+    text = text if len(text) <= length else text[: length - 1] + "…"
+    return text.replace("$", r"\$")
+
+
+def duration_label(ns: float, position: object = None) -> str:
+    """Return a duration with its unit: 1.5 ms."""
+    for limit, unit, name in ((1e3, 1.0, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
+        if abs(ns) < limit:
+            return f"{ns / unit:.4g} {name}"
+    return f"{ns / 1e9:.4g} s"
+
+
+def duration_axis(axis: Any, label: str, low: float, high: float) -> None:
+    """Make an axis of durations logarithmic, with a tick at every power of ten, or at 1, 2 and 5 if there are few."""
+    low, high = max(low, 1.0), max(high, 2.0)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = (1,) if len(powers) > 4 else (1, 2, 5)
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(FixedLocator([step * 10.0**power for power in powers for step in steps]))
+    axis.set_major_formatter(FuncFormatter(duration_label))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_label_text(label)
+
+
+def seconds(trace: Source, ns: Any) -> Any:
+    """Return times as seconds since the trace's begin."""
+    return (np.asarray(ns, np.int64) - span(trace)[0]) / 1e9
+
+
+def time_axis(axes: Axes, trace: Source) -> None:
+    """Make x the time since the trace's begin, over all of it."""
+    first, last = span(trace)
+    length = max((last - first) / 1e9, 1e-9)
+    axes.set_xlim(0, length)
+    axes.xaxis.set_major_locator(MaxNLocator(10))
+    for limit, factor, unit in ((2e-6, 1e9, "ns"), (2e-3, 1e6, "µs"), (2.0, 1e3, "ms"), (np.inf, 1.0, "s")):
+        if length < limit:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, f=factor: f"{x * f:g}"))
+            axes.set_xlabel(f"time since the trace began ({unit})")
+            return
+
+
+def shade_gaps(axes: Axes, trace: Source, cpus: Sequence[int] | None = None) -> bool:
+    """Hatch where records were lost, with `cpus` in the lane of each, the first on top; returns whether any were."""
+    gaps = gap_times(trace)
+    shown = gaps.nlargest(_MAX_GAPS, "count")
+    low, high = span(trace)
+    # A gap is to be seen, however short: at least a pixel or so.
+    least = (high - low) / 1e9 / 800
+    for cpu, begin, end in zip(shown["cpu"], shown["begin"], shown["end"], strict=True):
+        left, right = (begin - low) / 1e9, (end - low) / 1e9
+        right = max(right, left + least)
+        look: dict[str, Any] = {"facecolor": GAP + "22", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3}
+        if cpus is None:
+            axes.axvspan(left, right, **look)
+        elif cpu in cpus:
+            base = len(cpus) - 1 - list(cpus).index(cpu)
+            axes.fill_between([left, right], base, base + 1, **look)
+    return bool(len(gaps))
+
+
+def gap_patch() -> Patch:
+    """Return the legend's entry for gaps."""
+    return Patch(facecolor=GAP + "22", edgecolor=GAP, hatch="////", linewidth=0, label="records lost")
+
+
+def top_names(names: pd.Series, weights: pd.Series, count: int = len(COLOURS)) -> list[str]:
+    """Return the names with the most weight, heaviest first."""
+    totals = weights.groupby(names.astype(str).to_numpy()).sum()
+    return list(totals.sort_values(ascending=False, kind="stable").index[:count])
+
+
+def legend_below(made: Figure, handles: list[Any], columns: int = 5) -> None:
+    """Put a legend under the figure."""
+    made.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)

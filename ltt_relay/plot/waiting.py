@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pictures of waiting: time off the CPU as an icicle, who woke whom, the critical path of a task."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from ltt_relay.analysis import critical_path, main_task, off_cpu_time, wakeup_pairs
+from ltt_relay.analysis.base import Source, span
+from ltt_relay.analysis.sched import STATES
+from ltt_relay.plot.lanes import fill_lane, filled
+from ltt_relay.plot.style import (
+    INK,
+    SHADES,
+    duration_label,
+    empty,
+    figure,
+    legend_below,
+    shade_gaps,
+    short,
+    time_axis,
+    titled,
+    top_names,
+)
+
+__all__ = ("critical", "offcpu", "wakeups")
+
+#: Colours of the levels of the icicle: lighter ones so that text can be read on them.
+_LEVELS: Final = ("#9CC9E8", "#F2CF8E", "#8FD3BD", "#E3B7CF")
+_STATE_COLOURS: Final = {
+    "running": "#009E73", "woken": "#E69F00", "preempted": "#D55E00", "sleeping": "#56B4E9", "blocked": "#0072B2",
+    "stopped": "#CC79A7", "dead": "#999999",
+}  # fmt: skip
+_ROWS: Final = 14
+_NARROW: Final = 0.004
+_BINS: Final = 1000
+
+
+def _boxes(axes: Axes, table: pd.DataFrame, levels: list[str], left: float, depth: int, whole: float) -> None:
+    """Draw the groups of one level side by side, heaviest first, and below each its own groups."""
+    sums = table.groupby(levels[0], observed=True)["total_ns"].sum().sort_values(ascending=False, kind="stable")
+    for name, total in sums.items():
+        width = total / whole
+        if width < _NARROW:
+            break
+        axes.add_patch(
+            Rectangle(
+                (left, -depth - 1),
+                width,
+                0.96,
+                facecolor=_LEVELS[depth % len(_LEVELS)],
+                edgecolor="white",
+                linewidth=0.8,
+            )
+        )
+        room = int(width * 165)
+        if room >= 5:
+            text = short(name, room)
+            label = f"{text}\n{duration_label(float(f'{total:.3g}'))}" if room >= 8 else text
+            axes.text(left + width / 2, -depth - 0.52, label, ha="center", va="center", fontsize=8, color=INK)
+        if len(levels) > 1:
+            _boxes(axes, table[table[levels[0]] == name], levels[1:], left, depth + 1, whole)
+        left += width
+
+
+def offcpu(trace: Source) -> Figure:
+    """Return time off the CPU as an icicle: task name, the system call it waited in, the state, what ended the wait.
+
+    A box is as wide as the time of all waits in it together; waits of several tasks add up, so the whole can be longer
+    than the trace. Kernel threads wait for work and are left out.
+    """
+    table = off_cpu_time(trace)
+    in_call = table[table["syscall"].notna()]
+    if len(in_call):
+        table = in_call
+    if not len(table):
+        return empty("waits of tasks")
+    whole = float(table["total_ns"].sum())
+    shown = pd.DataFrame({column: table[column].astype(object) for column in ("comm", "syscall", "state", "context")})
+    shown = shown.where(shown.notna(), "(unknown)").astype(str)
+    shown["context"] = shown["context"].replace("task", "a task")
+    shown["total_ns"] = table["total_ns"]
+    made = figure(12, 4.4)
+    axes = made.add_subplot()
+    _boxes(axes, shown, ["comm", "syscall", "state", "context"], 0.0, 0, whole)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-4.05, 0.02)
+    axes.set_yticks([-0.5, -1.5, -2.5, -3.5], ["task name", "system call", "state", "ended by"])
+    axes.tick_params(length=0)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xlabel(
+        f"share of all waiting in system calls ({duration_label(float(f'{whole:.3g}'))} of all tasks together)"
+    )
+    titled(axes, "Off the CPU: where tasks waited, and what ended it")
+    axes.spines[["left"]].set_visible(False)
+    return made
+
+
+def wakeups(trace: Source) -> Figure:
+    """Return who woke whom: a matrix of the names that woke and were woken most."""
+    pairs = wakeup_pairs(trace)
+    if not len(pairs):
+        return empty("wake-ups")
+    waker = pairs["waker_comm"].astype(object).where(pairs["context"] == "task", pairs["context"].astype(object))
+    waker, woken = waker.fillna("(unknown)").astype(str), pairs["comm"].astype(object).fillna("(unknown)").astype(str)
+    rows, columns = top_names(waker, pairs["count"], _ROWS), top_names(woken, pairs["count"], _ROWS)
+    kept = waker.isin(rows) & woken.isin(columns)
+    grid = np.zeros((len(rows), len(columns)))
+    at = ([rows.index(name) for name in waker[kept]], [columns.index(name) for name in woken[kept]])
+    np.add.at(grid, at, pairs["count"][kept].to_numpy())
+    made = figure(3.4 + 0.55 * len(columns), 2.4 + 0.34 * len(rows))
+    axes = made.add_subplot()
+    norm = LogNorm(1, max(float(grid.max()), 2))
+    axes.imshow(np.ma.masked_equal(grid, 0), norm=norm, cmap=SHADES, aspect="auto")
+    for i, j in np.argwhere(grid > 0):
+        dark = norm(grid[i, j]) > 0.55
+        axes.text(j, i, f"{int(grid[i, j]):,}", ha="center", va="center", fontsize=7, color="white" if dark else INK)
+    axes.set_xticks(range(len(columns)), [short(name, 18) for name in columns], rotation=40, ha="right")
+    axes.set_yticks(range(len(rows)), [short(name) for name in rows])
+    axes.set_xlabel("woken")
+    axes.set_ylabel("woken by")
+    axes.set_title(f"Who woke whom: {int(pairs['count'].sum()):,} wake-ups", loc="left", fontsize=11)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return made
+
+
+def critical(trace: Source, tid: int | None = None) -> Figure:
+    """Return the critical path of a task (`main_task` if none is named): a lane per name, coloured by state."""
+    tid = main_task(trace) if tid is None else tid
+    path = critical_path(trace, tid)
+    if not len(path):
+        return empty("critical path")
+    names = path["comm"].astype(str)
+    top = top_names(names, path["duration_ns"], 12)
+    lanes = [*top, "others"] if names.nunique() > len(top) else top
+    lane = names.map({name: i for i, name in enumerate(top)}).fillna(len(top)).to_numpy(np.int64)
+    made = figure(12, 1.9 + 0.36 * len(lanes))
+    axes = made.add_subplot()
+    first = span(trace)[0]
+    edges = np.linspace(first, max(span(trace)[1], first + 1), _BINS + 1)
+    code = path["state"].cat.codes.to_numpy().astype(np.int64)
+    row = lane * len(STATES) + code
+    parts = filled(path["begin"].to_numpy(), path["end"].to_numpy(), row, len(lanes) * len(STATES), edges)
+    colours = [_STATE_COLOURS[state] for state in STATES]
+    for at in range(len(lanes)):
+        states = parts[at * len(STATES) : (at + 1) * len(STATES)]
+        fill_lane(axes, (edges - first) / 1e9, len(lanes) - 1 - at + 0.1, 0.8, states, colours)
+    totals = path.groupby(lane)["duration_ns"].sum()
+    labels = [f"{short(name, 20)}  {duration_label(float(f'{totals.get(i, 0):.3g}'))}" for i, name in enumerate(lanes)]
+    axes.set_yticks([len(lanes) - 0.5 - i for i in range(len(lanes))], labels)
+    axes.set_ylim(0, len(lanes))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    time_axis(axes, trace)
+    shade_gaps(axes, trace)
+    owner = path.loc[path["tid"] == tid, "comm"].astype(str)
+    name = owner.iloc[-1] if len(owner) else "task"
+    titled(axes, f"Critical path of {short(name)} ({tid}): what its time was spent on, by task name")
+    present = [STATES[state] for state in sorted(set(code.tolist()))]
+    legend_below(made, [Patch(color=_STATE_COLOURS[state], label=state) for state in present], 7)
+    return made
