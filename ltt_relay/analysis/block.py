@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ __all__ = ("block_io", "block_requests", "queue_depth")
 
 _SECTOR: Final = 512
 _MINOR_BITS: Final = 20
-_COLUMNS: Final = ["timestamp", "cpu", "dev", "sector", "nr_sector", "bytes", "rwbs", "tid", "comm"]
+#: Bits of blktrace's `action`.
+_ACTIONS: Final = {"discard": 0x2000 << 16, "write": 2 << 16, "read": 1 << 16, "flush": 4 << 16}
+_COLUMNS: Final = ["timestamp", "cpu", "dev", "sector", "nr_sector", "bytes", "op", "action", "tid", "comm"]
 
 
 def _devices(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
@@ -23,24 +25,24 @@ def _devices(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     return place, [f"{value >> _MINOR_BITS}:{value & (1 << _MINOR_BITS) - 1}" for value in values.tolist()]
 
 
-def _operation(rwbs: Any) -> pd.Categorical:
-    """What the letters of blktrace mean: D discard, R read, W write; a flush alone has neither."""
-    letters = pd.Categorical(rwbs.astype(str))
-    names = []
-    for text in letters.categories:
-        body = text.removeprefix("F")
-        first = next((letter for letter in body if letter in "DRWE"), "F")
-        names.append({"D": "discard", "E": "discard", "R": "read", "W": "write", "F": "flush"}[first])
-    kinds = ["read", "write", "discard", "flush"]
-    codes = np.array([kinds.index(name) for name in names], np.int64)
-    return pd.Categorical.from_codes(codes[letters.codes], kinds)
+def _operation(frame: pd.DataFrame) -> pd.Categorical:
+    """The operation; of blktrace's files by the bits of `action`, where a flush has neither read nor write."""
+    if "op" in frame:
+        return pd.Categorical(frame["op"]).remove_unused_categories()
+    action = integers(frame, "action", 0)
+    found = np.select([(action & bit) != 0 for bit in _ACTIONS.values()], range(len(_ACTIONS)), -1)
+    return pd.Categorical.from_codes(found, list(_ACTIONS)).remove_unused_categories()
+
+
+def _sectors(frame: pd.DataFrame) -> np.ndarray:
+    return integers(frame, "nr_sector", 0) if "nr_sector" in frame else integers(frame, "bytes", 0) // _SECTOR
 
 
 def _keys(frames: list[pd.DataFrame]) -> list[np.ndarray]:
     """A key of device and sector for each request; those without data (a flush) are apart from sector 0."""
     dev = np.concatenate([integers(frame, "dev", 0) for frame in frames])
     sector = np.concatenate([integers(frame, "sector", 0) for frame in frames])
-    empty = np.concatenate([integers(frame, "nr_sector", 0) == 0 for frame in frames])
+    empty = np.concatenate([_sectors(frame) == 0 for frame in frames])
     table = pd.DataFrame({"dev": dev, "sector": np.where(empty, -1, sector)})
     key = table.groupby(["dev", "sector"], sort=False).ngroup().to_numpy(np.int64)
     return np.split(key, np.cumsum([len(frame) for frame in frames])[:-1])
@@ -49,14 +51,14 @@ def _keys(frames: list[pd.DataFrame]) -> list[np.ndarray]:
 def block_requests(trace: Source) -> pd.DataFrame:
     """Return each request that was completed, by issue.
 
-    Columns: device (category, major:minor), op (category: read, write, discard, flush), sector (int64), bytes (int64),
-    issue, complete (int64 ns), latency_ns (int64: from the driver to completion), queue_ns (Int64: from being inserted
+    Columns: device (category, major:minor), op (category: read, write, flush …), sector (int64), bytes (int64), issue,
+    complete (int64 ns), latency_ns (int64: from the driver to completion), queue_ns (Int64: from being inserted
     into the scheduler to the driver, if block_rq_insert was recorded and it was), tid, comm (of the task that issued
     it; a kernel thread for what is written back), in_gap. Needs block_rq_issue and block_rq_complete.
     """
-    needs = {"block_rq_issue": _COLUMNS, "block_rq_complete": _COLUMNS[:5]}
+    needs = {"block_rq_issue": _COLUMNS, "block_rq_complete": _COLUMNS[:6]}
     if "block_rq_insert" in trace:
-        needs["block_rq_insert"] = _COLUMNS[:5]
+        needs["block_rq_insert"] = _COLUMNS[:6]
     issues, completes, *inserts = load(trace, needs)
     issue_key, complete_key, *insert_key = _keys([issues, completes, *inserts])
     issued, completed = issues["timestamp"].to_numpy(), completes["timestamp"].to_numpy()
@@ -73,15 +75,13 @@ def block_requests(trace: Source) -> pd.DataFrame:
         queue[there] = (issued - inserted[np.maximum(last, 0)])[there]
     place, devices = _devices(issues)
     comm, names = labels([(issues, "comm")])
-    sectors = integers(issues, "nr_sector", 0)
-    size = integers(issues, "bytes", 0) if "bytes" in issues else sectors * _SECTOR
     tid = integers(issues, "tid").astype(np.int32)
     return pd.DataFrame(
         {
             "device": pd.Categorical.from_codes(place[i], devices),
-            "op": _operation(issues["rwbs"])[i],
+            "op": _operation(issues)[i],
             "sector": integers(issues, "sector", 0)[i],
-            "bytes": size[i],
+            "bytes": _sectors(issues)[i] * _SECTOR,
             "issue": issued[i],
             "complete": completed[j],
             "latency_ns": completed[j] - issued[i],

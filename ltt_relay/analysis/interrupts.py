@@ -11,11 +11,8 @@ import pandas as pd
 from ltt_relay.analysis.base import Source, last_before, load, pair, span, summarise, touches_gap
 
 __all__ = (
-    "handler_intervals",
-    "interrupts",
-    "soft_interrupt_latency",
-    "soft_interrupts",
-    "soft_intervals",
+    "handler_intervals", "interrupts", "soft_interrupt_delay", "soft_interrupt_latency", "soft_interrupts",
+    "soft_intervals", "vector_intervals",
 )  # fmt: skip
 
 
@@ -54,6 +51,14 @@ def soft_intervals(trace: Source) -> pd.DataFrame:
     The time includes interrupts meanwhile. Needs softirq_entry and softirq_exit.
     """
     return _intervals(trace, "softirq_entry", "softirq_exit", "vec", ["vec"])
+
+
+def vector_intervals(trace: Source, name: str) -> pd.DataFrame:
+    """Return each run of the handler of a processor's own vector: begin, end, duration_ns (int64), cpu, vector, in_gap.
+
+    Needs NAME_entry and NAME_exit, such as local_timer_entry and local_timer_exit.
+    """
+    return _intervals(trace, f"{name}_entry", f"{name}_exit", "vector", ["vector"])
 
 
 def _with_rate(trace: Source, table: pd.DataFrame, place: int) -> pd.DataFrame:

@@ -9,18 +9,23 @@ import numpy as np
 import pandas as pd
 
 from ltt_relay.analysis.base import Source, integers, last_before, load, summarise
-from ltt_relay.analysis.interrupts import handler_intervals, soft_intervals
+from ltt_relay.analysis.interrupts import handler_intervals, soft_intervals, vector_intervals
 from ltt_relay.analysis.sched import STATES, task_states
 from ltt_relay.analysis.syscalls import call_names
 from ltt_relay.analysis.timers import expiry_intervals
 
 __all__ = ("off_cpu", "off_cpu_time", "wake_context", "wakeup_pairs")
 
+#: Interrupts of the processor itself: local timer, and those that CPUs send each other.
+_VECTORS: Final = {
+    "local_timer": "timer", "reschedule": "ipi", "call_function": "ipi", "call_function_single": "ipi",
+    "irq_work": "irq work",
+}  # fmt: skip
 _ASLEEP: Final = tuple(STATES.index(name) for name in ("sleeping", "blocked", "stopped", "dead"))
 
 
 def _contexts(trace: Source) -> list[pd.DataFrame]:
-    """Intervals that are not the current task's own doing: begin, end, cpu, context; the innermost kind last."""
+    """Intervals that are not the current task's own doing: begin, end, cpu, context."""
     found = []
     if "softirq_entry" in trace and "softirq_exit" in trace:
         soft = soft_intervals(trace)
@@ -28,6 +33,9 @@ def _contexts(trace: Source) -> list[pd.DataFrame]:
     if "irq_handler_entry" in trace and "irq_handler_exit" in trace:
         hard = handler_intervals(trace)
         found.append(hard.assign(context="irq " + hard["name"].astype(str)))
+    for name, context in _VECTORS.items():
+        if f"{name}_entry" in trace and f"{name}_exit" in trace:
+            found.append(vector_intervals(trace, name).assign(context=context))
     timers = expiry_intervals(trace)
     if timers is not None:
         found.append(timers.assign(context="timer"))
@@ -35,19 +43,24 @@ def _contexts(trace: Source) -> list[pd.DataFrame]:
 
 
 def wake_context(trace: Source, time: np.ndarray, cpu: np.ndarray, waker_tid: np.ndarray) -> pd.Categorical:
-    """Return what did something at a time on a CPU: "task", "irq NAME", "softirq VEC" or "timer"; else "interrupt".
+    """Return what did something at a time on a CPU: "task", "irq NAME", "softirq VEC", "timer", "ipi"; or "interrupt".
 
-    As far as the trace has irq_handler_*, softirq_* and hrtimer_expire_* or timer_expire_*; the idle task wakes nobody,
-    so what happens in it is an "interrupt" at least.
+    The innermost handler that was running, as far as the trace has irq_handler_*, softirq_*, hrtimer_expire_*,
+    timer_expire_*, local_timer_* and the like. The idle task wakes nobody: it is an "interrupt" at least.
     """
     context = pd.Series(np.where(waker_tid == 0, "interrupt", "task"))
+    entered = np.full(time.size, np.iinfo(np.int64).min)
     for intervals in _contexts(trace):
         inside = last_before(
             time, cpu.astype(np.int64), intervals["begin"].to_numpy(), intervals["cpu"].to_numpy(np.int64)
         )
         place = np.maximum(inside, 0)
-        hit = (inside >= 0) & (intervals["end"].to_numpy()[place] >= time) if len(intervals) else inside >= 0
+        if not len(intervals):
+            continue
+        begin = intervals["begin"].to_numpy()[place]
+        hit = (inside >= 0) & (intervals["end"].to_numpy()[place] >= time) & (begin >= entered)
         context[hit] = intervals["context"].to_numpy()[place[hit]]
+        entered[hit] = begin[hit]
     return pd.Categorical(context)
 
 

@@ -3,73 +3,59 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
+from handmade import Row, switch, write
 
 import ltt_relay
 from ltt_relay import analysis, plot
-from ltt_relay.analysis.report import text
-from ltt_relay.formats import ctf
-from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, MAGIC, PACKET, RECORD
-
-_UUID = UUID(int=1)
-
-
-def _packet(stream: int, cpu: int, rows: list[tuple[int, str, dict[str, Any]]]) -> bytes:
-    body, content = b"", HEADER_SIZE
-    for time, name, fields in rows:
-        event = FORMAT.event(name)
-        payload = event.payload.build(fields)
-        head = RECORD.build({"timestamp": time, "id": event.id, "length": 8 + len(payload)})
-        content = HEADER_SIZE + len(body) + 8 + len(payload)
-        body += (head + payload).ljust((8 + len(payload) + 7) & ~7, b"\0")
-    ids = 0
-    for _, name, _ in rows:
-        ids |= 1 << FORMAT.event(name).id
-    zero: dict[str, Any] = dict.fromkeys((member.name for member in PACKET.subcons), 0)
-    header = zero | {
-        "uuid": _UUID.bytes, "stream_id": stream, "stream_instance_id": cpu, "cpu_id": cpu, "magic": MAGIC, "major": 3,
-        "header_size": HEADER_SIZE, "content_size": 8 * content, "packet_size": 8 * (HEADER_SIZE + len(body)),
-        "timestamp_begin": rows[0][0], "timestamp_end": rows[-1][0], "flags": 1, "event_ids": ids, "records": len(rows),
-    }  # fmt: skip
-    return bytes(PACKET.build(header)) + body
-
-
-def _switch(time: int, before: int, after: int, state: int = 1) -> tuple[int, str, dict[str, Any]]:
-    fields = {"prev_pid": before, "next_pid": after, "prev_prio": 120, "next_prio": 120, "prev_state": state}
-    return time, "sched_switch", fields
+from ltt_relay.analysis.catalog import ANALYSES
+from ltt_relay.analysis.report import sections, text
+from ltt_relay.cli.plot import KINDS
+from ltt_relay.plot.page import page
 
 
 @pytest.fixture
 def trace(tmp_path: Path) -> ltt_relay.Trace:
     """Task 7 (sleeper) runs three times 100 ns on CPU 0, woken 30 ns before each; it calls nanosleep each time."""
-    rows: list[tuple[int, str, dict[str, Any]]] = []
+    rows: list[Row] = []
     for begin in (1000, 2000, 3000):
         rows += [
             (begin - 30, "sched_wakeup", {"pid": 7, "prio": 120, "target_cpu": 0}),
-            _switch(begin, 0, 7),
-            (begin + 10, "sys_exit", {"tid": 7, "id": 35, "abi": 0, "reserved": 0, "ret": -4}),
+            switch(begin, 0, 7),
+            (begin + 10, "sys_exit", {"tid": 7, "id": 35, "ret": -4}),
             (begin + 20, "irq_handler_entry", {"irq": 5}),
             (begin + 35, "irq_handler_exit", {"irq": 5, "ret": 1}),
             (begin + 50, "page_fault_user", {"tid": 7, "error_code": 4, "address": 64, "ip": 65}),
-            (begin + 90, "sys_enter", {"tid": 7, "id": 35, "abi": 0, "nargs": 2, "args": [1, 2]}),
-            _switch(begin + 100, 7, 0),
+            (begin + 90, "sys_enter", {"tid": 7, "id": 35, "nargs": 2, "args": [1, 2]}),
+            switch(begin + 100, 7, 0),
         ]
-    state: list[tuple[int, str, dict[str, Any]]] = [
-        (1, "state_task", {"pid": 0, "tgid": 0, "ppid": 0, "uid": 0, "cause": 0, "comm": "swapper"}),
-        (1, "state_task", {"pid": 7, "tgid": 7, "ppid": 1, "uid": 0, "cause": 0, "comm": "sleeper"}),
-        (1, "state_irq", {"irq": 5, "name": "disk"}),
-        (2, "state_end", {"tasks": 2}),
+    return write(tmp_path / "t", {0: rows}, {0: "swapper", 7: "sleeper"}, {5: "disk"})
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> ltt_relay.Trace:
+    """A waits for a futex until B wakes it, and goes on on CPU 1; B gives way to C for a while."""
+    first: list[Row] = [
+        switch(1000, 0, 10),
+        (1500, "sys_enter", {"tid": 10, "id": 202, "nargs": 6, "args": [0x7000, 0x80 | 9, 1, 0, 0, 0xFFFFFFFF]}),
+        switch(1600, 10, 20, 1),
+        (2000, "sched_waking", {"pid": 10, "prio": 120, "target_cpu": 1}),
+        (2010, "sched_wakeup", {"pid": 10, "prio": 120, "target_cpu": 1}),
+        (2100, "sched_waking", {"pid": 30, "prio": 100, "target_cpu": 0}),
+        switch(2300, 20, 30, 0x100),
+        switch(2500, 30, 20, 2),
+        switch(3000, 20, 0, 0x20),
     ]
-    path = tmp_path / "t"
-    path.mkdir()
-    (path / "metadata").write_text(ctf.metadata(FORMAT, _UUID, {"hostname": "h"}, 10**18))
-    (path / "state_0").write_bytes(_packet(1, 0, state))
-    (path / "events_0").write_bytes(_packet(0, 0, rows))
-    return ltt_relay.open(path, strict=True)
+    second: list[Row] = [
+        switch(2200, 0, 10),
+        (2250, "sys_exit", {"tid": 10, "id": 202, "ret": 0}),
+        switch(2800, 10, 0, 1),
+    ]
+    names = {0: "swapper", 10: "A", 20: "B", 30: "C"}
+    return write(tmp_path / "three", {0: first, 1: second}, names, {})
 
 
 def test_cpu_time(trace: ltt_relay.Trace) -> None:
@@ -78,32 +64,168 @@ def test_cpu_time(trace: ltt_relay.Trace) -> None:
     assert row["share"] == pytest.approx(300 / 2100)
 
 
+def test_cpu_time_of_tasks_that_move(three: ltt_relay.Trace) -> None:
+    table = analysis.cpu_time(three).set_index("comm")
+    assert table["run_ns"].to_dict() == {"A": 1200, "B": 1200, "C": 200}
+    usage = analysis.cpu_usage(three, bins=7)
+    assert usage.groupby("comm", observed=True)["run_ns"].sum().to_dict() == {"A": 1200, "B": 1200, "C": 200}
+    assert usage["cpus"].max() <= 2
+
+
 def test_wakeup_latency(trace: ltt_relay.Trace) -> None:
     (row,) = analysis.wakeup_latency(trace).to_dict("records")
     assert (row["tid"], row["count"], row["mean_ns"], row["max_ns"]) == (7, 3, 30, 30)
 
 
+def test_waiting_for_a_cpu(three: ltt_relay.Trace) -> None:
+    waits = analysis.runqueue_waits(three)
+    found = list(zip(waits["comm"], waits["state"], waits["begin"], waits["wait_ns"], strict=True))
+    assert found == [("A", "woken", 2000, 200), ("C", "woken", 2100, 200), ("B", "preempted", 2300, 200)]
+    queue = analysis.run_queue(three)
+    assert (queue["waiting"].max(), queue["waiting"].iloc[-1]) == (2, 0)
+
+
+def test_preemptions_and_migrations(three: ltt_relay.Trace) -> None:
+    (row,) = analysis.preemptions(three).to_dict("records")
+    assert (row["time"], row["comm"], row["by_comm"], row["in_kernel"], row["ran_ns"]) == (2300, "B", "C", True, 700)
+    (move,) = analysis.migrations(three).to_dict("records")
+    assert (move["time"], move["comm"], move["from_cpu"], move["to_cpu"], move["away_ns"]) == (2200, "A", 0, 1, 600)
+    (count,) = analysis.migration_counts(three).to_dict("records")
+    assert (count["comm"], count["migrations"], count["runs"]) == ("A", 1, 2)
+
+
+def test_time_off_the_cpu_knows_the_call_and_the_waker(three: ltt_relay.Trace) -> None:
+    (row,) = analysis.off_cpu(three).to_dict("records")
+    assert (row["begin"], row["woken"], row["end"]) == (1600, 2000, 2200)
+    assert (row["sleep_ns"], row["wait_ns"], row["off_ns"]) == (400, 200, 600)
+    assert (row["comm"], row["state"], row["syscall"], row["context"]) == ("A", "sleeping", "futex", "task")
+    assert (row["waker_tid"], row["waker_comm"]) == (20, "B")
+
+
+def test_an_interrupt_is_what_woke_a_task(tmp_path: Path) -> None:
+    rows = [
+        switch(1000, 7, 0), (1400, "irq_handler_entry", {"irq": 5}),
+        (1500, "sched_waking", {"pid": 7, "prio": 120, "target_cpu": 0}),
+        (1600, "irq_handler_exit", {"irq": 5, "ret": 1}), switch(1700, 0, 7), switch(1800, 7, 0),
+    ]  # fmt: skip
+    trace = write(tmp_path / "t", {0: rows}, {0: "swapper", 7: "reader"}, {5: "disk"})
+    assert list(analysis.off_cpu(trace)["context"]) == ["irq disk"]
+    (sleep, *_) = analysis.critical_path(trace, 7).to_dict("records")
+    assert (sleep["state"], sleep["cause"], sleep["duration_ns"]) == ("sleeping", "irq disk", 500)
+
+
+def test_the_critical_path_goes_through_the_task_that_was_waited_for(three: ltt_relay.Trace) -> None:
+    path = analysis.critical_path(three, 10)
+    found = list(zip(path["comm"], path["state"], path["begin"], path["end"], path["depth"], strict=True))
+    assert found == [
+        ("A", "running", 1000, 1600, 0),
+        ("B", "running", 1600, 2000, 1),
+        ("A", "woken", 2000, 2200, 0),
+        ("A", "running", 2200, 2800, 0),
+    ]
+    assert analysis.critical_path_time(three, 10)["total_ns"].sum() == 1800
+    with pytest.raises(ltt_relay.errors.UserError, match="task 99 was not seen"):
+        analysis.critical_path(three, 99)
+
+
 def test_system_calls(trace: ltt_relay.Trace) -> None:
     (row,) = analysis.syscalls(trace).to_dict("records")
     assert (row["name"], row["count"], row["errors"], row["total_ns"]) == ("nanosleep", 2, 2, 2 * 920)
+    (error,) = analysis.syscall_errors(trace).to_dict("records")
+    assert (error["name"], error["error"], error["count"], error["tasks"]) == ("nanosleep", "EINTR", 2, 1)
+
+
+def test_a_call_that_took_far_longer_than_its_kind(tmp_path: Path) -> None:
+    rows: list[Row] = []
+    for i in range(40):
+        begin = 1000 * (i + 1)
+        rows += [
+            (begin, "sys_enter", {"tid": 7, "id": 0, "nargs": 0, "args": []}),
+            (begin + (900 if i == 33 else 100 + i % 3), "sys_exit", {"tid": 7, "id": 0, "ret": 0}),
+        ]
+    trace = write(tmp_path / "t", {0: rows}, {7: "reader"}, {})
+    (row,) = analysis.syscall_outliers(trace).to_dict("records")
+    assert (row["name"], row["begin"], row["duration_ns"], row["median_ns"]) == ("read", 34000, 900, 101)
+
+
+def test_calls_of_32_bit_programs_have_their_own_names(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        (10, "sys_enter", {"tid": 7, "id": 4, "abi": 1, "nargs": 0, "args": []}),
+        (20, "sys_exit", {"tid": 7, "id": 4, "abi": 1, "ret": 1}),
+        (30, "sys_enter", {"tid": 7, "id": 1, "abi": 0, "nargs": 0, "args": []}),
+        (40, "sys_exit", {"tid": 7, "id": 1, "abi": 0, "ret": 1}),
+    ]
+    trace = write(tmp_path / "t", {0: rows}, {7: "writer"}, {})
+    assert list(analysis.syscall_durations(trace)["name"]) == ["write", "write"]
+
+
+def test_futexes(three: ltt_relay.Trace) -> None:
+    (row,) = analysis.futexes(three).to_dict("records")
+    assert (row["comm"], row["futex"], row["tasks"], row["count"], row["total_ns"]) == ("A", 0x7000, 1, 1, 750)
 
 
 def test_interrupts_and_faults(trace: ltt_relay.Trace) -> None:
     (irq,) = analysis.interrupts(trace).to_dict("records")
     assert (irq["irq"], irq["name"], irq["count"], irq["total_ns"]) == (5, "disk", 3, 45)
     (fault,) = analysis.page_faults(trace).to_dict("records")
-    assert (fault["comm"], fault["user"]) == ("sleeper", 3)
+    assert (fault["comm"], fault["user"], fault["kernel"]) == ("sleeper", 3, 0)
     with pytest.raises(analysis.MissingEventError, match="softirq_entry"):
         analysis.soft_interrupts(trace)
+
+
+def test_intervals_that_touch_a_gap_are_marked(tmp_path: Path) -> None:
+    trace = ltt_relay.open(ltt_relay.testing.write_trace(tmp_path / "t", 20_000, 2, packet_size=32 << 10, lost_every=3))
+    runs = analysis.run_intervals(trace)
+    gaps = trace.gaps
+    for column in ("begin", "end"):
+        gaps[column] = gaps[column].astype("int64") - trace.info["wall_offset"]
+    expected = [
+        any(gap.cpu == run.cpu and gap.begin <= run.end and gap.end >= run.begin for gap in gaps.itertuples())
+        for run in runs.itertuples()
+    ]
+    assert 0 < sum(expected) < 100
+    assert list(runs["in_gap"]) == expected
+    assert analysis.syscall_durations(trace)["in_gap"].any()
+    assert analysis.losses(trace)["count"].sum() == trace.info["lost"] > 0
+    assert "Losses" in text(trace)
+
+
+def test_a_window_is_what_happened_in_it(trace: ltt_relay.Trace) -> None:
+    begin = trace.info["begin"]
+    window = analysis.Window(trace, begin + 1000, "-10ns")
+    assert (window.info["begin"], window.info["end"]) == (begin + 1000, trace.info["end"] - 10)
+    assert analysis.interrupts(window)["count"].sum() == 2
+    assert analysis.page_faults(window)["user"].sum() == 2
+    assert "irq_handler_entry" in text(window)
 
 
 def test_the_report_says_what_is_missing_and_the_rest(trace: ltt_relay.Trace) -> None:
     report = text(trace)
     assert "Not available: this needs softirq_entry" in report
     assert "nanosleep" in report
+    assert [section.title for section in sections(trace)][1:] == [entry.title for entry in ANALYSES]
+
+
+def test_the_page_stands_alone(three: ltt_relay.Trace) -> None:
+    html = page(three)
+    assert html.count("<img") >= 10
+    assert "http" not in html
+    assert "<script" not in html
+    assert '<td class="l">futex</td>' in html
+
+
+def test_the_kinds_of_plots_are_known_by_the_command_and_drawn_by_an_analysis() -> None:
+    assert list(KINDS) == list(plot.KINDS)
+    drawn = {kind for entry in ANALYSES for kind in entry.plots} | {"rates"}
+    assert drawn == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", plot.KINDS)
-def test_pictures_are_drawn(kind: str, trace: ltt_relay.Trace, tmp_path: Path) -> None:
-    plot.KINDS[kind](trace).savefig(tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size > 5000
+@pytest.mark.parametrize("name", ["trace", "three"])
+def test_pictures_are_drawn(kind: str, name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    trace = request.getfixturevalue(name)
+    with contextlib.suppress(analysis.MissingEventError):
+        made = plot.KINDS[kind](trace)
+        made.savefig(tmp_path / "a.png")
+        made.savefig(tmp_path / "a.svg")
+        assert (tmp_path / "a.png").stat().st_size > 2000
