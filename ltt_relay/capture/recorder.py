@@ -44,9 +44,9 @@ class Recorder:
         self._metadata = b""
         self.failures: list[str] = []
 
-    def start(self) -> None:
-        """Begin to read; may be called before the session starts."""
-        for source in self._session.streams():
+    def start(self, *logs: Session) -> None:
+        """Begin to read, also the logs taken along; may be called before the session starts."""
+        for source in [path for session in (self._session, *logs) for path in session.streams()]:
             thread = threading.Thread(target=self._copy, args=(source,), name=source.name, daemon=True)
             thread.start()
             self._threads.append(thread)

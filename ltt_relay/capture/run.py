@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ltt_relay.capture.note import Note
 from ltt_relay.capture.recorder import Recorder
-from ltt_relay.capture.session import CaptureError, Session, select_words
+from ltt_relay.capture.session import CaptureError, Log, Session, select_words
 from ltt_relay.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Request:
         duration: seconds until the end, or None.
         save: in flight mode, when the last window is saved: "always", "failure" (of the command) or "never".
         trigger: for the file `trigger`, or None.
+        logs: what else is recorded into the same trace: "klog", "evlog"; in stream mode.
         attach: take over a session that is there, instead of making one.
 
     """
@@ -57,6 +58,7 @@ class Request:
     duration: float | None = None
     save: str = "always"
     trigger: str | None = None
+    logs: tuple[str, ...] = ()
     attach: bool = False
 
 
@@ -67,6 +69,7 @@ class Outcome:
     Attributes:
         by: what ended it: "command", "duration", the name of a signal, or "failure".
         totals: the kernel's counters, all CPUs together.
+        logs: those of the logs taken along.
         seconds: that it ran.
         n_subbufs: of each CPU, at the end.
         snapshots: where snapshots were saved, the last window not among them.
@@ -79,6 +82,7 @@ class Outcome:
 
     by: str = ""
     totals: dict[str, int] = field(default_factory=dict)
+    logs: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
     n_subbufs: int = 0
     snapshots: list[str] = field(default_factory=list)
@@ -124,7 +128,7 @@ class Recording:
         self._say = say
         self._note = Note(session.name, asdict(request), list(words) or None)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._fired = False
+        self._logs: list[Log] = []
 
     def run(self) -> Outcome:
         """Record.
@@ -135,6 +139,7 @@ class Recording:
         """
         request, session = self.request, self.session
         made = False
+        sink: Sink | None = None
         self._install_handlers()
         try:
             if request.attach:
@@ -145,8 +150,12 @@ class Recording:
                 self._configure()
             sink = self._make_sink("", self._note.encode())
             recorder = Recorder(session, sink, self._wake)
+            for name in request.logs:
+                log = Log(name)
+                log.join(session)
+                self._logs.append(log)
             if session.read("mode") == "stream":
-                recorder.start()
+                recorder.start(*self._logs)
             begin = time.monotonic()
             if session.state != "running":
                 session.control("start")
@@ -156,9 +165,16 @@ class Recording:
                 self._command.go()
             self.outcome.by = self._watch(recorder, begin)
             self._finish(recorder, sink, begin)
+        except UserError:
+            if sink is not None and not self.outcome.by:
+                sink.discard()
+            raise
         finally:
             if self._command:
                 self._command.end()
+            for log in self._logs:
+                with contextlib.suppress(UserError):
+                    log.control("stop")
             if made or self.outcome.by:
                 with contextlib.suppress(UserError):
                     session.remove()
@@ -223,7 +239,8 @@ class Recording:
                     return "failure"
                 # What is recorded must not harm what is observed: the command goes on.
                 self._say(f"{recorder.failures[0]}: no longer recording; the command goes on")
-                self.session.control("stop")
+                for source in (self.session, *self._logs):
+                    source.control("stop")
             if self._display:
                 self._display.update(self.session)
             if request.trigger:
@@ -292,7 +309,8 @@ class Recording:
 
     def _finish(self, recorder: Recorder, sink: Sink, begin: float) -> None:
         outcome, session = self.outcome, self.session
-        session.control("stop")
+        for source in (session, *self._logs):
+            source.control("stop")
         sink.stopping()
         self._offer_to_give_up(sink)
         outcome.seconds = time.monotonic() - begin
@@ -311,6 +329,7 @@ class Recording:
             recorder.start()
         outcome.failures += recorder.finish()
         outcome.totals = session.totals()
+        outcome.logs = {log.name: log.totals() for log in self._logs}
         self._end_note(outcome.by, outcome.failures)
         outcome.size = sink.size
         outcome.records += sink.records

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from ltt_relay.errors import UserError
 
 __all__ = (
-    *("MOUNT_POINT", "CaptureError", "EventName", "Session"),
+    *("MOUNT_POINT", "CaptureError", "EventName", "Log", "Session"),
     *("available_events", "require_tracer", "select_words", "sessions"),
 )
 
@@ -114,6 +115,9 @@ def _check_glob(glob: str, events: list[EventName]) -> None:
 class Session:
     """A session, by name."""
 
+    #: What its packet files are called, up to the number.
+    stream_name = "events"
+
     def __init__(self, name: str) -> None:
         """Name it; nothing is touched."""
         self.name = name
@@ -152,7 +156,7 @@ class Session:
                 os.close(descriptor)
         except OSError as error:
             reason = self.read("error") if (self.path / "error").exists() else ""
-            raise CaptureError(f"session {self.name}, {file}: {reason or error.strerror}") from error
+            raise CaptureError(f"{self.name}, {file}: {reason or error.strerror}") from error
 
     def read(self, file: str) -> str:
         """Return one of its files, without the end of line."""
@@ -161,7 +165,7 @@ class Session:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise CaptureError(f"there is no session {self.name}") from None
-            raise CaptureError(f"session {self.name}, {file}: {error.strerror}") from error
+            raise CaptureError(f"{self.name}, {file}: {error.strerror}") from error
 
     def control(self, word: str) -> None:
         """Write start, stop, snapshot, snapshot!, flush or reset."""
@@ -171,6 +175,14 @@ class Session:
     def state(self) -> str:
         """Return idle, running or stopped."""
         return self.read("control")
+
+    @property
+    def uuid(self) -> str:
+        """Return what identifies it in its packets, 8-4-4-4-12 hexadecimal digits."""
+        match = re.search(r'uuid = "([0-9a-f-]{36})"', self.read("metadata"))
+        if match is None:
+            raise CaptureError(f"{self.path}/metadata: no uuid in it")
+        return match[1]
 
     def stats(self) -> list[dict[str, int]]:
         """Return the counters, a dict for each CPU; the keys are the kernel's names."""
@@ -197,7 +209,7 @@ class Session:
 
     def streams(self) -> list[Path]:
         """Return its packet files."""
-        return sorted(self.path.glob("events_*"), key=lambda path: int(path.name.partition("_")[2]))
+        return sorted(self.path.glob(f"{self.stream_name}_*"), key=lambda path: int(path.name.partition("_")[2]))
 
     def remove(self) -> None:
         """End it; what was not read is gone."""
@@ -207,6 +219,40 @@ class Session:
             raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
             raise CaptureError(f"session {self.name}: {error.strerror}") from error
+
+
+class Log(Session):
+    """The kernel's log (klog) or the event log (evlog): one channel, with the files of a session."""
+
+    def __init__(self, name: str) -> None:
+        """Name it.
+
+        Raises:
+            CaptureError: its module is not loaded.
+
+        """
+        super().__init__(name)
+        self.path = MOUNT_POINT / name
+        self.stream_name = name
+        if not self.path.exists():
+            raise CaptureError(f"{self.path} does not exist: the module {name} is not loaded: ltt-relay module load")
+
+    def join(self, session: Session) -> None:
+        """Begin to log as a part of that session's trace.
+
+        Raises:
+            CaptureError: it runs, for somebody else.
+
+        """
+        if self.state == "running":
+            raise CaptureError(
+                f"{self.name} runs already: only one can record it; echo stop >{self.path}/control ends that"
+            )
+        if self.state == "stopped":
+            # What the last one left unread belongs to no trace any more.
+            self.control("reset")
+        self.write("uuid", session.uuid)
+        self.control("start")
 
 
 def sessions() -> list[Session]:

@@ -93,6 +93,8 @@ _REMEDIES = {
 @click.option("--n-subbufs-max", type=int, default=0, metavar="N", help="Let the buffers grow up to this under load.")
 @click.option("--session", "name", metavar="NAME", help="Name of the session. [default: record-PID]")
 @click.option("--attach", metavar="NAME", help="Take over that session (of a recorder that died, or from boot).")
+@click.option("--klog", is_flag=True, help="Take along the kernel's log, from the boot on.")
+@click.option("--evlog", is_flag=True, help="Take along the event log.")
 @click.option("-u", "--user", metavar="NAME", help="Run CMD as that user.")
 @click.option("--live/--no-live", default=None, help="Show counters. [default: on a terminal without CMD]")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
@@ -192,6 +194,8 @@ def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("--save is for --mode flight: a stream is saved while it runs")
     if options["save"] == "failure" and not cmd:
         raise click.UsageError("--save failure needs a command to fail: -- CMD")
+    if options["mode"] == "flight" and (options["klog"] or options["evlog"]):
+        raise click.UsageError("--klog and --evlog are for --mode stream")
     if options["user"] and not cmd:
         raise click.UsageError("--user needs a command: -- CMD")
     if options["everything"] and (options["pids"] or options["filters"]):
@@ -221,6 +225,7 @@ def _request(options: dict[str, Any], child: int | None) -> Request:
         n_subbufs_max=options["n_subbufs_max"],
         duration=options["duration"],
         save=options["save"] or "always",
+        logs=tuple(name for name in ("klog", "evlog") if options[name]),
         attach=bool(options["attach"]),
     )
 
@@ -238,6 +243,8 @@ def summary(where: str, outcome: Outcome) -> list[str]:
     lines = [text + (f", overwritten {overwritten:,}" if overwritten else "")]
     if outcome.failures and outcome.records < totals["read"]:
         lines.append(f"{totals['read'] - outcome.records:,} were read and could not be saved")
+    for name, counters in outcome.logs.items():
+        lines.append(f"{name}: {counters['read']:,} records, lost {counters['lost']:,}")
     for reason, remedy in _REMEDIES.items():
         if totals.get(reason):
             n = outcome.n_subbufs
