@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev dkms mandoc zsh fish
 
-.PHONY: help setup lint test generate demo bench modules clean
+.PHONY: help setup lint test generate demo bench modules man clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: setup  ## measure the decoder beside Babeltrace, and the kernel half besi
 
 modules: setup  ## build the kernel modules for the running kernel (or KDIR=...)
 	$(MAKE) -C kmod
+
+man: setup  ## write manual pages of all commands to build/man
+	$(PYTHON) -m ltt_relay.cli.man build/man
 
 clean:  ## remove what was built and installed here
 	rm -rf .venv build dist *.egg-info demo-output bench-output

@@ -17,9 +17,13 @@ from ltt_relay.capture.session import CaptureError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("Command",)
+__all__ = ("Command", "CommandNotFoundError")
 
 _PATIENCE = 5.0
+
+
+class CommandNotFoundError(CaptureError):
+    """There is no such program."""
 
 
 class Command:
@@ -39,12 +43,13 @@ class Command:
             user: whom to run it as; the caller by default.
 
         Raises:
-            CaptureError: no such program or user.
+            CommandNotFoundError: no such program.
+            CaptureError: no such user.
 
         """
         program = shutil.which(words[0])
         if program is None:
-            raise CaptureError(f"{words[0]}: no such command, or it cannot be executed")
+            raise CommandNotFoundError(f"{words[0]}: no such command, or it cannot be executed")
         account = None
         if user is not None:
             try:

@@ -14,7 +14,7 @@ from ltt_relay.errors import UserError
 
 __all__ = (
     *("MOUNT_POINT", "CaptureError", "EventName", "Log", "Session"),
-    *("available_events", "require_tracer", "select_words", "sessions"),
+    *("available_events", "choose", "require_tracer", "select_words", "sessions"),
 )
 
 MOUNT_POINT: Final = Path("/sys/kernel/relay")
@@ -60,6 +60,11 @@ class EventName:
     ltt_class: str
     available: bool
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What a glob may match."""
+        return self.name, self.group, f"{self.group}:{self.name}"
+
 
 def available_events() -> list[EventName]:
     """Return all events in the tracer's order."""
@@ -68,6 +73,36 @@ def available_events() -> list[EventName]:
         full, ltt_class, state = line.split()
         group, _, name = full.partition(":")
         found.append(EventName(group, name, ltt_class, state == "available"))
+    return found
+
+
+def _matching(glob: str, events: list[EventName]) -> list[EventName]:
+    """Return the events that a word of `record -e` means, without its sign.
+
+    Raises:
+        CaptureError: none; near names are listed.
+
+    """
+    from difflib import get_close_matches
+    from fnmatch import fnmatchcase
+
+    if glob == "all":
+        return events
+    ltt_class = glob.removeprefix("class:")
+    if ltt_class != glob:
+        found = [event for event in events if event.ltt_class == ltt_class]
+        if not found:
+            known = ", ".join(sorted({event.ltt_class for event in events}))
+            raise CaptureError(f"{glob}: there is no class {ltt_class}; known are {known}")
+        return found
+    found = [event for event in events if any(fnmatchcase(name, glob) for name in event.names)]
+    if not found:
+        near = get_close_matches(glob, sorted({name for event in events for name in event.names}), n=3)
+        raise CaptureError(
+            f"no event is called {glob}; "
+            + (f"near: {', '.join(near)}; " if near else "")
+            + "ltt-relay list has them all"
+        )
     return found
 
 
@@ -82,34 +117,27 @@ def select_words(globs: tuple[str, ...]) -> list[str]:
     words = []
     for glob in globs:
         sign, body = (glob[0], glob[1:]) if glob[:1] in {"+", "-"} else ("+", glob)
-        ltt_class = body.removeprefix("class:")
-        if ltt_class != body:
-            found = [f"{sign}{event.group}:{event.name}" for event in events if event.ltt_class == ltt_class]
-            if not found:
-                known = ", ".join(sorted({event.ltt_class for event in events}))
-                raise CaptureError(f"{glob}: there is no class {ltt_class}; known are {known}")
-            words += found
+        if body.startswith("kprobe:"):
+            words.append(sign + body)
         elif body == "all":
             words.append(f"{sign}*")
+        elif body.startswith("class:"):
+            words += [f"{sign}{event.group}:{event.name}" for event in _matching(body, events) if event.available]
         else:
-            _check_glob(body, events)
+            _matching(body, events)
             words.append(sign + body)
     return words
 
 
-def _check_glob(glob: str, events: list[EventName]) -> None:
-    from difflib import get_close_matches
-    from fnmatch import fnmatchcase
-
-    if glob.startswith("kprobe:") or not glob:
-        return
-    names = {name for event in events for name in (event.name, event.group, f"{event.group}:{event.name}")}
-    if any(fnmatchcase(name, glob) for name in names):
-        return
-    near = get_close_matches(glob, sorted(names), n=3)
-    raise CaptureError(
-        f"no event is called {glob}; " + (f"near: {', '.join(near)}; " if near else "") + "ltt-relay list has them all"
-    )
+def choose(globs: tuple[str, ...], events: list[EventName]) -> list[EventName]:
+    """Return those of the events that the words of `record -e` choose; raises as `select_words`."""
+    chosen: set[EventName] = set()
+    for glob in globs:
+        if glob.startswith("-"):
+            chosen -= set(_matching(glob[1:], events))
+        else:
+            chosen |= set(_matching(glob.removeprefix("+"), events))
+    return [event for event in events if event in chosen]
 
 
 class Session:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from textwrap import dedent, indent
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ import click
 from ltt_relay import __version__
 from ltt_relay.errors import UserError
 
-__all__ = ("COMMANDS", "exit_status", "fail_on_option", "main")
+__all__ = ("COMMANDS", "examples", "exit_status", "fail_on_option", "main")
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
 COMMANDS: dict[str, str] = {
@@ -35,7 +36,13 @@ COMMANDS: dict[str, str] = {
     "report": "Tell what happened, in words and tables.",
     "plot": "Draw a picture.",
     "sandbox": "Run a command in a throwaway guest with the modules loaded.",
+    "completion": "Print the completion script for a shell.",
 }
+
+
+def examples(text: str) -> str:
+    """Return lines of examples as a command's epilog; a line is a command, and after two blanks what it does."""
+    return "\b\nExamples:\n" + indent(dedent(text).strip(), "  ")
 
 
 class LazyGroup(click.Group):
@@ -43,7 +50,8 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of `COMMANDS`: the order in which one meets them."""
-        return list(COMMANDS)
+        # Not list(…): once the command `list` has been imported, that is its module here.
+        return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command, or None if there is no such name."""
@@ -68,10 +76,21 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        """
+        ltt-relay sandbox -- ltt-relay record -a -- ls     try it, in a guest
+        ltt-relay record -o trace -- make                  record a command
+        ltt-relay report trace                             what happened
+        ltt-relay convert trace -o csv                     a CSV file for each kind of event
+        """
+    ),
+)
 @click.version_option(__version__, prog_name="ltt-relay")
 def main() -> None:
     """Record, decode and analyse Linux Trace Toolkit traces."""

@@ -9,12 +9,21 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay collect -o traces                        on this machine
+    ssh -R 4711:localhost:4711 target ltt-relay record --to tcp://localhost -d 10
+                                                       from a target, through ssh
+    ltt-relay collect --listen 192.0.2.1 --count 1     in a trusted network
+    """
+)
 
-@click.command("collect", short_help=COMMANDS["collect"])
+
+@click.command("collect", short_help=COMMANDS["collect"], epilog=_EXAMPLES)
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path),
@@ -35,12 +44,6 @@ def command(output: Path, listen: str, count: int | None) -> None:
 
     The path of each trace is printed when it is complete. A sender whose connection broke goes on where it was. Nothing
     is encrypted or authenticated: who reaches the port may write traces below DIR, and nothing else.
-
-    \b
-    ltt-relay collect -o traces                                    on this machine
-    ssh -R 4711:localhost:4711 target \\
-        ltt-relay record --to tcp://localhost -d 10                from a target, through ssh
-    ltt-relay collect --listen 192.0.2.1 --count 1                 in a trusted network
     """
     from ltt_relay.capture.collector import Collector, Store
     from ltt_relay.capture.wire import parse_address

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 from ltt_relay.errors import UserError
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay dump trace | head
+    ltt-relay dump trace --packet 0
+    """
+)
 
-@click.command("dump", short_help=COMMANDS["dump"])
+
+@click.command("dump", short_help=COMMANDS["dump"], epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path, exists=True))
 @click.option("--packet", type=click.IntRange(min=0), metavar="N", help="Only the N-th packet of each file.")
 def command(trace: Path, packet: int | None) -> None:

@@ -9,12 +9,21 @@ from typing import Any
 
 import click
 
-from ltt_relay.cli import COMMANDS, exit_status, fail_on_option
+from ltt_relay.cli import COMMANDS, examples, exit_status, fail_on_option
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay info trace
+    ltt-relay info trace --quick              from packet headers alone, at once
+    ltt-relay info trace --json | jq .lost
+    ltt-relay info trace --fail-on lost,problems
+    """
+)
 
-@click.command("info", short_help=COMMANDS["info"])
+
+@click.command("info", short_help=COMMANDS["info"], epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema 1).")
 @click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems within packets.")

@@ -5,14 +5,27 @@ from __future__ import annotations
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, completing, examples
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay marker 'second phase begins'
+    ltt-relay marker --session black-box 'it happened here'
+    """
+)
 
-@click.command("marker", short_help=COMMANDS["marker"])
+
+@click.command("marker", short_help=COMMANDS["marker"], epilog=_EXAMPLES)
 @click.argument("text")
-@click.option("--session", "name", metavar="NAME", help="Only to that session. [default: all that run]")
+@click.option(
+    "--session",
+    "name",
+    metavar="NAME",
+    shell_complete=completing.sessions,
+    help="Only to that session. [default: all that run]",
+)
 def command(text: str, name: str | None) -> None:
     """Write TEXT as an event `marker` into the running sessions."""
     from ltt_relay.capture.session import CaptureError, Session, require_tracer, sessions

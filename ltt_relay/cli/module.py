@@ -8,24 +8,33 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 
 __all__ = ("command",)
 
 
-@click.group("module", short_help=COMMANDS["module"])
-def command() -> None:
-    """Build, load and unload the kernel modules (relayfs and its clients) for the running kernel.
-
-    \b
+_EXAMPLES = examples(
+    """
     ltt-relay module status           what is there, and what this kernel allows
     sudo ltt-relay module load        builds them if need be, loads them, mounts relayfs at /sys/kernel/relay
     sudo ltt-relay module install     by DKMS: built anew for every kernel that is installed later
     sudo ltt-relay module unload
     """
+)
 
 
-@command.command("build", short_help="Build the modules.")
+@click.group("module", short_help=COMMANDS["module"], epilog=_EXAMPLES)
+def command() -> None:
+    """Build, load and unload the kernel modules (relayfs and its clients) for the running kernel."""
+
+
+@command.command(
+    "build",
+    short_help="Build the modules.",
+    epilog=examples(
+        "ltt-relay module build\nltt-relay module build --kdir /usr/src/linux-headers-6.1.0-50-amd64 -o modules"
+    ),
+)
 @click.option(
     "--kdir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -37,30 +46,29 @@ def command() -> None:
 )
 @click.option("--force", is_flag=True, help="Also if they are built already.")
 def build(kdir: Path | None, output: Path | None, force: bool) -> None:
-    """Build the modules and print the directory that they are in.
-
-    \b
-    ltt-relay module build
-    ltt-relay module build --kdir /usr/src/linux-headers-6.1.0-50-amd64 -o modules
-    """
+    """Build the modules and print the directory that they are in."""
     from ltt_relay.capture import machine, modules
 
     click.echo(modules.build(machine.look(), kdir=kdir, output=output, force=force))
 
 
-@command.command("install", short_help="Install the modules by DKMS.")
+@command.command(
+    "install",
+    short_help="Install the modules by DKMS.",
+    epilog=examples("sudo ltt-relay module install     then: sudo modprobe ltt"),
+)
 def install() -> None:
-    """Hand the modules' sources to DKMS, which builds and signs them for this and every later kernel.
-
-    \b
-    sudo apt install dkms && sudo ltt-relay module install && sudo modprobe ltt
-    """
+    """Hand the modules' sources to DKMS, which builds and signs them for this and every later kernel."""
     from ltt_relay.capture import modules
 
     click.echo(modules.install().rstrip(), err=True)
 
 
-@command.command("load", short_help="Load the modules and mount relayfs.")
+@command.command(
+    "load",
+    short_help="Load the modules and mount relayfs.",
+    epilog=examples("sudo ltt-relay module load\nsudo ltt-relay module load --from modules"),
+)
 @click.option(
     "--from",
     "directory",
@@ -69,40 +77,32 @@ def install() -> None:
     help="Take the .ko files from there. [default: those installed, else those built]",
 )
 def load(directory: Path | None) -> None:
-    """Load the modules that are not loaded yet, building them if need be, and mount relayfs at /sys/kernel/relay.
-
-    \b
-    sudo ltt-relay module load
-    sudo ltt-relay module load --from modules
-    """
+    """Load the modules that are not loaded yet, building them if need be, and mount relayfs at /sys/kernel/relay."""
     from ltt_relay.capture import machine, modules
 
     names = modules.load(machine.look(), directory)
     click.echo(f"loaded: {', '.join(names)}" if names else "all loaded already", err=True)
 
 
-@command.command("unload", short_help="Unmount relayfs and unload the modules.")
+@command.command(
+    "unload", short_help="Unmount relayfs and unload the modules.", epilog=examples("sudo ltt-relay module unload")
+)
 def unload() -> None:
-    """Unmount relayfs and unload the modules; refused while there are sessions.
-
-    \b
-    sudo ltt-relay module unload
-    """
+    """Unmount relayfs and unload the modules; refused while there are sessions."""
     from ltt_relay.capture import modules
 
     names = modules.unload()
     click.echo(f"unloaded: {', '.join(names)}" if names else "none was loaded", err=True)
 
 
-@command.command("status", short_help="Show what is loaded and what this kernel allows.")
+@command.command(
+    "status",
+    short_help="Show what is loaded and what this kernel allows.",
+    epilog=examples("ltt-relay module status\nltt-relay module status --json"),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Show which modules are loaded, whether they can be built, and what may keep this kernel from taking them.
-
-    \b
-    ltt-relay module status
-    ltt-relay module status --json
-    """
+    """Show which modules are loaded, whether they can be built, and what may keep this kernel from taking them."""
     from dataclasses import asdict
 
     from ltt_relay.capture import machine, modules

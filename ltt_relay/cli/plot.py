@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 
 __all__ = ("KINDS", "command")
 
@@ -32,6 +32,13 @@ KINDS = {
     "rates": "events over time, losses hatched",
 }
 
+_EXAMPLES = examples(
+    """
+    ltt-relay plot trace timeline -o timeline.png
+    ltt-relay plot trace latency -o latency.svg
+    """
+)
+
 
 class _Command(click.Command):
     """A command whose help lists the kinds."""
@@ -39,9 +46,10 @@ class _Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Kinds"):
             formatter.write_dl(list(KINDS.items()))
+        super().format_epilog(ctx, formatter)
 
 
-@click.command("plot", short_help=COMMANDS["plot"], cls=_Command)
+@click.command("plot", short_help=COMMANDS["plot"], cls=_Command, epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, completing, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from ltt_relay.capture.sink import Sink
 
 __all__ = ("command",)
+
+_EXAMPLES = examples(
+    """
+    ltt-relay record -- make -j2                  a command and its children, from its first instruction
+    ltt-relay record -d 10                        the whole system for ten seconds
+    ltt-relay record -e 'sched:*' -e sys -- ls    these groups only
+    ltt-relay record -e all -e -sys -d 1          all events but system calls
+    ltt-relay record -p 4711 -e class:syscall     system calls of a process, until Ctrl-C
+    ltt-relay record --filter cpu=0,2 --filter uid=1000 -d 5
+    ltt-relay record --mode flight                a flight recorder: Ctrl-C saves what just happened;
+                                                  kill -USR1, or snapshot, save it meanwhile
+    ltt-relay record --mode flight --save failure -a -- ./test    what the system did before it failed, if it fails
+    ltt-relay record --klog -d 60                 with the kernel's log, from the boot on
+    ltt-relay record --to tcp://192.0.2.1 -d 60   to another machine, where ltt-relay collect runs
+    ltt-relay record --attach record-4711 -d 1    what the session of a killed recorder still holds
+    """
+)
 
 DEFAULT_EVENTS = ("sched", "irq", "sys", "exceptions", "task", "user")
 #: Reason that records were lost -> what may help; {n} is the number of sub-buffers.
@@ -38,6 +55,7 @@ _REMEDIES = {
 @click.command(
     "record",
     short_help=COMMANDS["record"],
+    epilog=_EXAMPLES,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(
@@ -57,6 +75,7 @@ _REMEDIES = {
 @click.option(
     *("-e", "--event", "events"),
     multiple=True,
+    shell_complete=completing.events,
     metavar="GLOB",
     help="Event, group or glob over group:name; class:NAME for an LTT class; all; -GLOB leaves out. Repeatable. "
     f"[default: {' '.join(DEFAULT_EVENTS)}]",
@@ -92,32 +111,24 @@ _REMEDIES = {
 @click.option("--n-subbufs", type=int, default=16, show_default=True, metavar="N", help="Sub-buffers of each CPU.")
 @click.option("--n-subbufs-max", type=int, default=0, metavar="N", help="Let the buffers grow up to this under load.")
 @click.option("--session", "name", metavar="NAME", help="Name of the session. [default: record-PID]")
-@click.option("--attach", metavar="NAME", help="Take over that session (of a recorder that died, or from boot).")
+@click.option(
+    "--attach",
+    metavar="NAME",
+    shell_complete=completing.sessions,
+    help="Take over that session (of a recorder that died, or from boot).",
+)
 @click.option("--klog", is_flag=True, help="Take along the kernel's log, from the boot on.")
 @click.option("--evlog", is_flag=True, help="Take along the event log.")
 @click.option("-u", "--user", metavar="NAME", help="Run CMD as that user.")
 @click.option("--live/--no-live", default=None, help="Show counters. [default: on a terminal without CMD]")
-@click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
+@click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")
 def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     """Record the kernel's events into DIR until CMD ends, the duration is over, or Ctrl-C.
-
-    \b
-    ltt-relay record -- make -j2                 a command and its children, from its first instruction
-    ltt-relay record -d 10                       the whole system for ten seconds
-    ltt-relay record -e 'sched:*' -e sys -- ls   these groups only
-    ltt-relay record -e all -e -sys -d 1         all events but system calls
-    ltt-relay record -p 4711 -e class:syscall    system calls of a process, until Ctrl-C
-    ltt-relay record --mode flight               a flight recorder: Ctrl-C saves what just happened, and
-                                                 kill -USR1 or ltt-relay snapshot save it meanwhile
-    ltt-relay record --mode flight --save failure -a -- ./test
-                                                 what the system did before the test failed, if it failed
-
-    ltt-relay record --to tcp://192.0.2.1 -d 60  to another machine, where ltt-relay collect runs
 
     At the end, losses are told with what to change. DIR is an LTT 3.0 trace and a CTF trace; .capture.json in it says
     how it came to be. The exit status is CMD's (127: not found); 1 if the capture failed or is not complete.
     """
-    from ltt_relay.capture.command import Command
+    from ltt_relay.capture.command import Command, CommandNotFoundError
     from ltt_relay.capture.live import make_display
     from ltt_relay.capture.run import Recording
     from ltt_relay.capture.session import Session, require_tracer
@@ -125,7 +136,11 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     _check(cmd, options)
     where, make_sink = _destination(output, options["remote"])
     require_tracer()
-    child = Command(cmd, options["user"]) if cmd else None
+    try:
+        child = Command(cmd, options["user"]) if cmd else None
+    except CommandNotFoundError as error:
+        _say(str(error))
+        sys.exit(127)
     display = None
     try:
         request = _request(options, child.pid if child else None)

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay report trace
+    """
+)
 
-@click.command("report", short_help=COMMANDS["report"])
+
+@click.command("report", short_help=COMMANDS["report"], epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--html",

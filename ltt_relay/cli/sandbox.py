@@ -9,14 +9,24 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, examples
 
 __all__ = ("command",)
+
+_EXAMPLES = examples(
+    """
+    ltt-relay sandbox -- uname -a
+    ltt-relay sandbox --rw . -- ltt-relay record -a -o trace -- make     record a build there, keep the trace here
+    ltt-relay sandbox --kernel 6.12-rt --cpus 4 -- sh
+    ltt-relay sandbox --icount -- ./benchmark                            instructions instead of time
+    """
+)
 
 
 @click.command(
     "sandbox",
     short_help=COMMANDS["sandbox"],
+    epilog=_EXAMPLES,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.option(
@@ -52,7 +62,7 @@ __all__ = ("command",)
     help="Keep the kernel's console log there.",
 )
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="How to run the guest. [default: auto]")
-@click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 def command(
     kernel: str,
     cpus: int | None,

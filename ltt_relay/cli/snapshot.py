@@ -7,13 +7,20 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, completing, examples
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay record --mode flight --session black-box &
+    ltt-relay snapshot black-box -o incident-1
+    """
+)
 
-@click.command("snapshot", short_help=COMMANDS["snapshot"])
-@click.argument("session")
+
+@click.command("snapshot", short_help=COMMANDS["snapshot"], epilog=_EXAMPLES)
+@click.argument("session", shell_complete=completing.sessions)
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path),
@@ -24,13 +31,7 @@ __all__ = ("command",)
 )
 @click.option("--force", is_flag=True, help="Throw away an earlier snapshot that was not read.")
 def command(session: str, output: Path, force: bool) -> None:
-    """Save what the flight recorder SESSION holds into DIR; it goes on recording.
-
-    \b
-    ltt-relay record --mode flight --session black-box &
-    ltt-relay snapshot black-box -o incident-1
-    ltt-relay report incident-1
-    """
+    """Save what the flight recorder SESSION holds into DIR; it goes on recording."""
     from ltt_relay.capture.note import Note
     from ltt_relay.capture.recorder import Recorder
     from ltt_relay.capture.session import Session, require_tracer

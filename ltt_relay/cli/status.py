@@ -4,36 +4,91 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltt_relay.cli import COMMANDS
+from ltt_relay.cli import COMMANDS, completing, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ltt_relay.capture.session import Session
 
 __all__ = ("command",)
 
+_EXAMPLES = examples(
+    """
+    ltt-relay status                     all sessions, a line for each
+    ltt-relay status black-box           one of them, a line for each CPU
+    ltt-relay status --json | jq '.[] | {name, lost}'
+    ltt-relay status --remove record-4711
+    """
+)
+_COLUMNS = ("name", "state", "mode", "produced", "read", "pending", "buffers", "overwritten", "lost", "percent")
+_CPU_COLUMNS = ("cpu", "produced", "read", "pending", "buffers", "overwritten", "lost", "percent")
 
-@click.command("status", short_help=COMMANDS["status"])
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of sessions with their counters.")
-@click.option("--remove", metavar="NAME", help="End that session; what was not read of it is gone.")
-def command(as_json: bool, remove: str | None) -> None:
-    """Show the tracer's sessions: state, records produced, read, pending and lost."""
-    from ltt_relay.capture.session import Session, sessions
 
+@click.command("status", short_help=COMMANDS["status"], epilog=_EXAMPLES)
+@click.argument("session", required=False, shell_complete=completing.sessions)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of sessions with their counters and CPUs.")
+@click.option(
+    "--remove",
+    metavar="NAME",
+    shell_complete=completing.sessions,
+    help="End that session; what was not read of it is gone.",
+)
+def command(session: str | None, as_json: bool, remove: str | None) -> None:
+    """Show the tracer's sessions, or SESSION: records produced, read, pending and lost, and how full the buffers are.
+
+    At any time produced = read + pending + overwritten + lost. How full the buffers are is an estimate.
+    """
+    from ltt_relay.capture.session import Session, require_tracer, sessions
+
+    require_tracer()
     if remove is not None:
         Session(remove).remove()
         return
-    found = [
-        {"name": s.name, "state": s.state, "mode": s.read("mode"), "events": s.read("events").split(), **s.totals()}
-        for s in sessions()
-    ]
+    found = [_facts(Session(session))] if session else [_facts(each) for each in sessions()]
     if as_json:
         click.echo(json.dumps(found, indent=2))
-        return
-    if not found:
+    elif session:
+        _table(_CPU_COLUMNS, found[0]["cpus"])
+    elif found:
+        _table(_COLUMNS, found)
+    else:
         click.echo("no sessions", err=True)
-        return
-    columns = ("name", "state", "mode", "produced", "read", "pending", "overwritten", "lost")
-    rows = [columns, *[tuple(str(row[column]) for column in columns) for row in found]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    stats = session.stats()
+    cpus = [
+        {**row, "fill": None if fill is None else round(fill, 1)}
+        for row, fill in zip(stats, session.fill_levels(stats), strict=True)
+    ]
+    return {
+        "name": session.name,
+        "state": session.state,
+        "mode": session.read("mode"),
+        "events": session.read("events").split(),
+        "filter": session.read("filter"),
+        "subbuf_size": int(session.read("subbuf_size")),
+        "n_subbufs": int(session.read("n_subbufs")),
+        **session.totals(),
+        "fill": max((row["fill"] for row in cpus if row["fill"] is not None), default=None),
+        "cpus": cpus,
+    }
+
+
+def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    def cell(row: dict[str, Any], column: str) -> str:
+        if column == "buffers":
+            return "-" if row["fill"] is None else f"{row['fill']:.0f} %"
+        if column == "percent":
+            return f"{100 * row['lost'] / row['produced']:.2f} %" if row["lost"] else ""
+        return str(row[column])
+
+    lines = [tuple(columns), *(tuple(cell(row, column) for column in columns) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
