@@ -17,7 +17,7 @@ import construct
 from ltt_relay.formats.base import Event, Format, Framing, HeaderFraming, LengthFraming
 from ltt_relay.formats.loaded import Loaded, Packet
 
-__all__ = ("PARSERS", "Parsed", "parse", "plain", "records", "scaled")
+__all__ = ("PARSERS", "Parsed", "parse", "payload", "plain", "records", "scaled")
 
 
 class Parsed(NamedTuple):
@@ -66,10 +66,10 @@ def _reason(error: construct.ConstructError) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _payload(event: Event, body: bytes, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def payload(event: Event, body: bytes) -> tuple[str, dict[str, Any]]:
     """Return event name and fields, or "damage" and why."""
     try:
-        return event.name, row | plain(event.payload.parse(body))
+        return event.name, plain(event.payload.parse(body))
     except construct.ConstructError as error:
         return "damage", {"event": event.name, "found": _reason(error)}
 
@@ -89,7 +89,7 @@ def length_records(format: Format, data: bytes, packet: Packet) -> Iterator[Pars
             return
         time = packet.begin + (head[framing.time] - packet.begin & mask)
         if number in by_id:
-            name, fields = _payload(by_id[number], data[at + header : at + length], {})
+            name, fields = payload(by_id[number], data[at + header : at + length])
             yield Parsed(packet.sequence, at, name, time, packet.cpu, fields)
         else:
             yield Parsed(packet.sequence, at, "unknown", time, packet.cpu, {"id": number, "length": length})
@@ -133,7 +133,7 @@ def header_records(format: Format, data: bytes, packet: Packet) -> Iterator[Pars
 
 
 def _measured(event: Event, body: bytes) -> tuple[str, dict[str, Any], int]:
-    """Return what `_payload` does, and how many bytes of `body` it took."""
+    """Return what `payload` does, and how many bytes of `body` it took."""
     shape = construct.Struct("payload" / event.payload, "end" / construct.Tell)
     try:
         found = shape.parse(body)
@@ -155,9 +155,12 @@ def _bare(struct: construct.Struct) -> construct.Struct:
 PARSERS: Final[dict[type[Framing], Parser]] = {LengthFraming: length_records, HeaderFraming: header_records}
 
 
-def parse(loaded: Loaded) -> Iterator[Parsed]:
-    """Yield the records of a trace, packet by packet in the order of the files and of their places."""
-    parser = PARSERS[type(loaded.format.framing)]
+def parse(loaded: Loaded, parser: Parser | None = None) -> Iterator[Parsed]:
+    """Yield the records of a trace, packet by packet in the order of the files and of their places.
+
+    parser: for a framing that is not in `PARSERS`.
+    """
+    parser = parser or PARSERS[type(loaded.format.framing)]
     count: dict[int, int] = {}
     for packet in loaded.packets:
         number = count.get(packet.file, 0)

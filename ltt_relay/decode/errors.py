@@ -16,6 +16,7 @@ CODES: Final = {
     "from the packets",
     "packet_header": "what should be a packet's header is not; the next one that is was looked for",
     "truncated": "the file ends within a packet",
+    "packet_trailer": "what should say where a packet ends does not; its end was walked to",
     "record_length": "a record's length is impossible; the rest of the packet is skipped",
     "record_magic": "a record does not begin with the format's magic number; the rest of the packet is skipped",
     "short_record": "a record is shorter than its event's fields; it is skipped",

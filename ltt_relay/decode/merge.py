@@ -25,6 +25,8 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
         joined = pc.binary_join(pa.chunked_array(chunks, pa.list_(pa.string())), " ")
         brackets = [pa.scalar(text, pa.large_string()) for text in ("[", "]", "")]
         return pc.binary_join_element_wise(brackets[0], joined.cast(pa.large_string()), *brackets[1:])
+    elif pa.types.is_large_binary(kind):
+        return pa.array([value.hex() for value in column.to_pylist()], pa.large_string())
     return pc.fill_null(column.cast(pa.large_string()), "?")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ltt_relay.formats.loaded import Packet
 
-__all__ = ("ALL_IDS", "END_UNKNOWN", "PACKETS", "TASK_UNKNOWN", "load", "packet_array")
+__all__ = ("ALL_IDS", "END_UNKNOWN", "PACKETS", "TASK_UNKNOWN", "load", "packet_array", "packet_key")
 
 #: A row of the index. ids: bit i is set if the packet may hold a record with id mod 64 = i; tid: the task that runs
 #: at its begin, or TASK_UNKNOWN; base: ns at `ticks`; the rest as in `formats.loaded.Packet`, scale as num and den.
@@ -37,6 +37,11 @@ def packet_array(packets: Iterable[Packet]) -> np.ndarray:
         for p in packets
     ]  # fmt: skip
     return np.array(rows, PACKETS)
+
+
+def packet_key(row: np.ndarray) -> tuple[int, int, int]:
+    """Return what tells a packet from all others: file, offset, and CPU, as those that share a file share packets."""
+    return int(row["file"]), int(row["offset"]), int(row["cpu"])
 
 
 def load(files: Sequence[Path], packets: np.ndarray, buffer: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

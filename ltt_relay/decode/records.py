@@ -15,7 +15,7 @@ import numpy as np
 
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.memory import integer
-from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN
+from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
 from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Place, Plan
 from ltt_relay.decode.sink import Sink
@@ -183,10 +183,10 @@ class RecordWalker(abc.ABC):
         self.need = np.array([event.need for event in plan.events], np.int64)
         self._own = np.array([_place(event.tid) for event in plan.events], np.int64).reshape(-1, 4)
         self._next = np.array(_place(plan.switch_next), np.int64)
-        #: By (file, offset) of a packet, filled by `count`: the task that its last switch went to, and, where the
+        #: By (file, offset, CPU) of a packet, filled by `count`: the task that its last switch went to, and, where the
         #: index does not have them, the times of its first and last record.
-        self.last: dict[tuple[int, int], int] = {}
-        self.spans: dict[tuple[int, int], tuple[int, int]] = {}
+        self.last: dict[tuple[int, int, int], int] = {}
+        self.spans: dict[tuple[int, int, int], tuple[int, int]] = {}
 
     @abc.abstractmethod
     def find(
@@ -230,13 +230,13 @@ class RecordWalker(abc.ABC):
         if self.plan.switch >= 0:
             _, last = self._tids(buffer, packets, records)
             for i in np.flatnonzero(last != TASK_UNKNOWN):
-                self.last[int(packets["file"][i]), int(packets["offset"][i])] = int(last[i])
+                self.last[packet_key(packets[i])] = int(last[i])
         if (packets["end"] == END_UNKNOWN).any():
             time = _time(packets, records)
             for i in np.flatnonzero(packets["end"] == END_UNKNOWN):
                 mine = time[np.searchsorted(records.packet, i) : np.searchsorted(records.packet, i, "right")]
                 span = (int(mine.min()), int(mine.max())) if mine.size else (int(packets["begin"][i]),) * 2
-                self.spans[int(packets["file"][i]), int(packets["offset"][i])] = span
+                self.spans[packet_key(packets[i])] = span
         return found
 
     def walk(
@@ -247,6 +247,11 @@ class RecordWalker(abc.ABC):
         time = _time(packets, records)
         tid, _ = self._tids(buffer, packets, records)
         cpu = packets["cpu"][records.packet]
+        if ((time[1:] < time[:-1]) & (cpu[1:] == cpu[:-1])).any():
+            # A clock that was set back, or damage: packets of one CPU that overlap.
+            order = np.lexsort((time, cpu))
+            time, tid, cpu = time[order], tid[order], cpu[order]
+            records = Records(*(getattr(records, name)[order] for name in Records.__dataclass_fields__))
         numbers, first = np.unique(cpu, return_index=True)
         last = np.r_[first[1:], cpu.size]
         _order(

@@ -12,12 +12,14 @@ import numpy as np
 
 from ltt_relay.decode import batch, names
 from ltt_relay.decode.errors import Problem
-from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array
+from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array, packet_key
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
 from ltt_relay.decode.records import RecordWalker
+from ltt_relay.decode.walk_classic import ClassicWalker
 from ltt_relay.decode.walk_header import HeaderWalker
 from ltt_relay.decode.walk_length import LengthWalker
 from ltt_relay.formats.base import HeaderFraming, LengthFraming, Naming
+from ltt_relay.formats.classic_walk import ClassicFraming
 from ltt_relay.formats.loaded import Loaded
 
 __all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
@@ -31,7 +33,11 @@ TROUBLE: Final = {
     4: ("record_magic", "the magic number that every record has"),
 }
 #: Which walker finds the records of a framing.
-WALKERS: Final[dict[type, type[Any]]] = {LengthFraming: LengthWalker, HeaderFraming: HeaderWalker}
+WALKERS: Final[dict[type, type[Any]]] = {
+    LengthFraming: LengthWalker,
+    HeaderFraming: HeaderWalker,
+    ClassicFraming: ClassicWalker,
+}
 
 _MAX_PROBLEMS_A_LOAD: Final = 4096
 _COUNT_WINDOW: Final = 4 << 20
@@ -125,7 +131,7 @@ class Source:
         """Tell each packet its times, and which task ran at its begin: the one that the CPU's last switch went to."""
         running, cpu = TASK_UNKNOWN, -1
         for row in self.packets:
-            key = int(row["file"]), int(row["offset"])
+            key = packet_key(row)
             if key in walker.spans:
                 row["begin"], row["end"] = walker.spans[key]
             if row["stream"] != 0:
