@@ -23,7 +23,7 @@ import ltt_relay
 from ltt_relay.decode import Trace
 from ltt_relay.export import kernels
 from ltt_relay.export.columns import describe
-from ltt_relay.export.files import OutputFile
+from ltt_relay.export.files import OutputFile, finish_files
 from ltt_relay.export.lttng import ENVIRONMENT, Translated, translate
 from ltt_relay.export.order import NO_LOSSES, Losses, cpu_order
 from ltt_relay.export.text import TextSink
@@ -89,12 +89,12 @@ class _Stream:
         self.file.append(buffer[:size].data)
         self._sequence += 1
 
-    def finish(self) -> dict[str, Any]:
-        """Complete the file; what was lost behind the last event needs a packet of its own."""
+    def close(self) -> OutputFile:
+        """Return the file, complete: what was lost behind the last event needs a packet of its own."""
         if self.losses.until(self._last) != self.losses.total:
             end = max(self._last, int(self.losses.ends[-1]))
             self.packet(np.empty(_HEADER.size, np.uint8), _HEADER.size, end, end, 0)
-        return self.file.finish()
+        return self.file
 
 
 class CtfSink:
@@ -172,8 +172,8 @@ class CtfSink:
         """Complete all files; returns their entries in the manifest by name."""
         metadata = OutputFile(self._directory / "metadata", "")
         metadata.append(self._metadata().encode())
-        files = {f"{_DIRECTORY}/{s.file.path.name}": s.finish() for s in self._streams.values()}
-        return files | {f"{_DIRECTORY}/metadata": metadata.finish()} | self._text.finish()
+        files = [*(stream.close() for stream in self._streams.values()), metadata]
+        return finish_files(files, self._directory.parent) | self._text.finish()
 
     def close(self) -> None:
         """End what runs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-__all__ = ("MERGED", "OutputFile", "Writer", "file_name")
+__all__ = ("MERGED", "OutputFile", "Writer", "file_name", "finish_files")
 
 #: The name of the file of all events in time order.
 MERGED: Final = "merged"
@@ -24,6 +25,7 @@ _RESERVED: Final = frozenset({MERGED, "gaps", "problems", "manifest"})
 _LONGEST: Final = 200
 _BUFFER: Final = 4 << 20
 _BUFFERS: Final = 3
+_SYNCS: Final = 8
 
 
 def file_name(name: str, extension: str) -> str:
@@ -36,16 +38,25 @@ def file_name(name: str, extension: str) -> str:
     return f"{escaped}.{extension}"
 
 
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class OutputFile:
     """One file. It is opened for each write: there may be more kinds of events than descriptors."""
 
-    def __init__(self, path: Path, event: str) -> None:
-        """Begin it; `event` is "" for what is no event's alone."""
+    def __init__(self, path: Path, event: str, part: bool = False) -> None:
+        """Begin it; `event` is "" for what is no event's alone. A `part` is neither summed up nor synced."""
         self.path = path
         self.event = event
         self.rows = 0
         self.size = 0
-        self._sum = hashlib.sha256()
+        self.durable = not part
+        self._sum = None if part else hashlib.sha256()
         self._part = path.with_name(path.name + ".part")
         self._part.unlink(missing_ok=True)
         self._part.touch()
@@ -56,7 +67,8 @@ class OutputFile:
             view = memoryview(data).cast("B")
             while view:
                 view = view[file.write(view) :]
-        self._sum.update(data)
+        if self._sum:
+            self._sum.update(data)
         self.size += memoryview(data).nbytes
 
     def append_file(self, path: Path) -> None:
@@ -66,15 +78,34 @@ class OutputFile:
             while n := file.readinto(buffer):
                 self.append(memoryview(buffer)[:n])
 
+    def sync(self) -> None:
+        """See it on disk."""
+        if self.durable:
+            _sync(self._part, os.O_RDWR)
+
     def finish(self) -> dict[str, Any]:
-        """Sync and rename; returns the file's entry in the manifest."""
-        descriptor = os.open(self._part, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        """Give it its name; returns its entry in the manifest."""
         self._part.replace(self.path)
-        return {"event": self.event, "rows": self.rows, "bytes": self.size, "sha256": self._sum.hexdigest()}
+        return {
+            "event": self.event,
+            "rows": self.rows,
+            "bytes": self.size,
+            "sha256": self._sum.hexdigest() if self._sum else "",
+        }
+
+
+def finish_files(files: Sequence[OutputFile], directory: Path) -> dict[str, dict[str, Any]]:
+    """Sync and rename files; returns their entries in the manifest by name, relative to the directory.
+
+    Several are synced at once, as file systems commit them together.
+    """
+    with ThreadPoolExecutor(_SYNCS, "ltt-relay-sync") as pool:
+        list(pool.map(OutputFile.sync, files))
+    entries = {str(file.path.relative_to(directory)): file.finish() for file in files}
+    if files and files[0].durable and hasattr(os, "O_DIRECTORY"):
+        for folder in {file.path.parent for file in files}:
+            _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+    return entries
 
 
 class Writer:

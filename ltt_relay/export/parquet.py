@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet
 
-from ltt_relay.export.files import MERGED, OutputFile, file_name
+from ltt_relay.export.files import MERGED, OutputFile, file_name, finish_files
 
 __all__ = ("ParquetSink",)
 
@@ -77,12 +77,12 @@ class _Table:
             self._writer.write_table(pa.concat_tables(tables).combine_chunks())
         self._held, self.held = [], 0
 
-    def finish(self) -> dict[str, Any]:
-        """Complete the file; returns its entry in the manifest."""
+    def close(self) -> OutputFile:
+        """Write what is left; returns the file."""
         self.flush()
         self._writer.close()
         self._sink.close()
-        return self.file.finish()
+        return self.file
 
 
 class ParquetSink:
@@ -114,7 +114,7 @@ class ParquetSink:
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """Complete the files; returns their entries in the manifest by name."""
-        return {name: table.finish() for name, table in self._tables.items()}
+        return finish_files([table.close() for table in self._tables.values()], self._directory)
 
     def close(self) -> None:
         """Nothing runs."""

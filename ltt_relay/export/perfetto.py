@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from ltt_relay.decode import Trace
 from ltt_relay.decode.plan import BASE
 from ltt_relay.errors import UserError
-from ltt_relay.export.files import OutputFile
+from ltt_relay.export.files import OutputFile, finish_files
 from ltt_relay.export.lttng import softirq_numbers
 from ltt_relay.export.order import NO_LOSSES, CpuOrder, Losses, cpu_order
 from ltt_relay.export.text import TextSink
@@ -315,7 +315,7 @@ class PerfettoSink:
     def finish(self) -> dict[str, dict[str, Any]]:
         """Complete all files; returns their entries in the manifest by name."""
         self._write_losses()
-        return {_FILE: self._file.finish()} | self._text.finish()
+        return finish_files([self._file], self._file.path.parent) | self._text.finish()
 
     def close(self) -> None:
         """End what runs."""

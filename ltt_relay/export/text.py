@@ -14,7 +14,7 @@ import pyarrow as pa
 from ltt_relay.decode.plan import BASE
 from ltt_relay.export import kernels
 from ltt_relay.export.columns import describe
-from ltt_relay.export.files import MERGED, OutputFile, Writer, file_name
+from ltt_relay.export.files import MERGED, OutputFile, Writer, file_name, finish_files
 from ltt_relay.export.order import time_order
 
 __all__ = ("TextSink",)
@@ -87,7 +87,7 @@ class _Rows:
 
 
 class TextSink:
-    """Files of one trace; `header` is False for parts that are put behind others."""
+    """Files of one trace; without `header` they are parts that are put behind others."""
 
     def __init__(self, directory: Path, to: str, merge: bool, header: bool = True) -> None:
         self._directory, self._to, self._merge, self._header = directory, to, merge, header
@@ -115,7 +115,7 @@ class TextSink:
     def _file(self, name: str, columns: Iterable[str], own: bool = False) -> OutputFile:
         file_ = f"{name}.{self._to}" if own else file_name(name, self._to)
         if file_ not in self._files:
-            self._files[file_] = file = OutputFile(self._directory / file_, "" if own else name)
+            self._files[file_] = file = OutputFile(self._directory / file_, "" if own else name, not self._header)
             if self._header and self._to == "csv":
                 file.append((",".join(map(_csv, columns)) + "\n").encode())
         return self._files[file_]
@@ -150,7 +150,7 @@ class TextSink:
     def finish(self) -> dict[str, dict[str, Any]]:
         """Complete the files; returns their entries in the manifest by name."""
         self._writer.drain()
-        return {name: file.finish() for name, file in self._files.items()}
+        return finish_files(list(self._files.values()), self._directory)
 
     def close(self) -> None:
         """End what runs."""

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ltt-relay convert`` beside babeltrace2's text: the same trace, in turns, on one CPU, to files in memory.
+
+python -m tests.bench.bench_convert [--records N] [--rounds N]
+
+Both are whole commands, start included; every field, UTC to the nanosecond, tid and comm are in either's output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from ltt_relay.testing import write_trace
+
+_OURS = {
+    "ltt-relay, CSV a file per event": [],
+    "ltt-relay, CSV merged": ["--merge"],
+    "ltt-relay, Parquet": ["--to", "parquet"],
+    "ltt-relay, JSON lines": ["--to", "jsonl"],
+    "ltt-relay, CTF": ["--to", "ctf"],
+}
+_THEIRS = "babeltrace2, text"
+
+
+def _one_cpu() -> None:
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def _timed(command: list[str], output: Path | None) -> tuple[float, float]:
+    """Seconds of wall clock and of CPU."""
+    before, begun = os.times(), time.monotonic()
+    with (output or Path(os.devnull)).open("wb") as file:
+        subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=True, preexec_fn=_one_cpu)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - begun, cpu
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _records(directory: Path) -> int:
+    files = [file for file in directory.glob("*.csv") if file.stem not in {"gaps", "problems"}]
+    return sum(_lines(file) - 1 for file in files)
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def run(records: int, rounds: int) -> int:
+    """Print the table; returns 0 unless a peer is missing or counts differ."""
+    if not shutil.which("babeltrace2"):
+        print("babeltrace2 is not installed: nothing to compare with")
+        return 1
+    base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=base) as scratch:
+        directory = Path(scratch)
+        trace = write_trace(directory / "trace", records, cpus=4)
+        python = [sys.executable, "-m", "ltt_relay.cli", "convert", str(trace), "-j", "1", "-o"]
+        commands: dict[str, list[str]] = {_THEIRS: ["babeltrace2", str(trace)]}
+        commands |= {name: [*python, str(directory / name), *options] for name, options in _OURS.items()}
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for number in range(rounds + 1):
+            for name, command in commands.items():
+                shutil.rmtree(directory / name, ignore_errors=True)
+                seconds = _timed(command, directory / name if name == _THEIRS else None)
+                if number:  # the first fills the page cache, and compiles
+                    found[name].append(seconds)
+        theirs = _lines(directory / _THEIRS)
+        ours = _records(directory / "ltt-relay, CSV a file per event")
+        told = subprocess.run(["babeltrace2", "--version"], capture_output=True, text=True, check=True).stdout
+        version = told.splitlines()[0]
+        print(f"{records:,} records, {_size(trace) / 1e6:.0f} MB; one CPU each, {rounds} rounds in turns, medians")
+        print(f"{version}; Python {sys.version.split()[0]}\n")
+        print(f"{'':34} {'wall s':>8} {'spread':>13} {'CPU s':>7} {'ns/record':>10} {'MB':>6} {'ratio':>6}")
+        reference = median(cpu for _, cpu in found[_THEIRS])
+        for name, times in found.items():
+            wall, cpu = median(w for w, _ in times), median(c for _, c in times)
+            spread = f"{min(w for w, _ in times):.2f}..{max(w for w, _ in times):.2f}"
+            print(
+                f"{name:34} {wall:8.2f} {spread:>13} {cpu:7.2f} {1e9 * cpu / records:10.0f} "
+                f"{_size(directory / name) / 1e6:6.0f} {reference / cpu:6.1f}"
+            )
+        print(f"\nratio: CPU time of babeltrace2 over that of the row. Lines: babeltrace2 {theirs:,}, CSV {ours:,}")
+        return int(theirs != ours)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--records", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    sys.exit(run(arguments.records, arguments.rounds))
