@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := python3-venv qemu-system-x86 busybox-static babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
+PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev dkms mandoc zsh fish
 
 .PHONY: help setup lint test generate demo bench modules man clean

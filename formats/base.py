@@ -143,7 +143,8 @@ class Naming:
     """Records that tell a name: from its time on, `key` of `event` is called `name`; in `table`, "task" or "irq".
 
     before: (field, value): where the field has this value, the name held before as well; None: always so.
-    without: (field, value): where the field has this value, the record tells of no name.
+    without: (field, value): where the field has this value, the record tells of no name. key may be "tid": the running
+    task; program: the name is a program's path, and its last part what the kernel calls the task, from then on.
     """
 
     table: str
@@ -152,6 +153,7 @@ class Naming:
     name: str
     before: tuple[str, int] | None = None
     without: tuple[str, int] | None = None
+    program: bool = False
 
 
 @dataclass(frozen=True, slots=True)

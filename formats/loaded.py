@@ -48,7 +48,8 @@ class Packet:
     numbered; records: -1 if the header does not count them.
 
     ticks, scale: how a record's time becomes ns: begin + (time - ticks) * scale[0] // scale[1], where time is what the
-    walker makes of the record (a full-width counter), and ticks the same counter at `begin`.
+    walker makes of the record (a full-width counter), and ticks the same counter at `begin`. origin: (ticks, ns) to
+    count from instead, where the rounding at `begin` would show.
     lost: records of this stream lost before this packet's end, since the begin, by reason.
     """
 
@@ -65,6 +66,7 @@ class Packet:
     ticks: int = 0
     scale: tuple[int, int] = (1, 1)
     lost: dict[str, int] = field(default_factory=dict)
+    origin: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ def plain(container: Any) -> dict[str, Any]:
 
 def scaled(packet: Packet, ticks: int) -> int:
     """Return the time of a record of `packet` with that many ticks, ns of the trace's clock."""
-    return packet.begin + (ticks - packet.ticks) * packet.scale[0] // packet.scale[1]
+    origin, ns = packet.origin or (packet.ticks, packet.begin)
+    return ns + (ticks - origin) * packet.scale[0] // packet.scale[1]
 
 
 def _reason(error: construct.ConstructError) -> str:

@@ -14,12 +14,13 @@ from ltt_relay.formats.loaded import Packet
 __all__ = ("ALL_IDS", "END_UNKNOWN", "PACKETS", "TASK_UNKNOWN", "load", "packet_array", "packet_key")
 
 #: A row of the index. ids: bit i is set if the packet may hold a record with id mod 64 = i; tid: the task that runs
-#: at its begin, or TASK_UNKNOWN; base: ns at `ticks`; the rest as in `formats.loaded.Packet`, scale as num and den.
+#: at its begin, or TASK_UNKNOWN; origin, base: ticks from which times are counted, and the ns there; the rest as in
+#: `formats.loaded.Packet`, scale as num and den.
 PACKETS: Final = np.dtype(
     [
         ("file", "<i4"), ("stream", "<i4"), ("cpu", "<i4"), ("tid", "<i4"), ("offset", "<i8"), ("first", "<i8"),
         ("content", "<i8"), ("begin", "<i8"), ("end", "<i8"), ("sequence", "<i8"), ("records", "<i8"), ("ids", "<u8"),
-        ("base", "<i8"), ("ticks", "<i8"), ("num", "<i8"), ("den", "<i8"),
+        ("base", "<i8"), ("origin", "<i8"), ("ticks", "<i8"), ("num", "<i8"), ("den", "<i8"),
     ]
 )  # fmt: skip
 
@@ -29,11 +30,17 @@ TASK_UNKNOWN: Final = -2
 END_UNKNOWN: Final = -(1 << 63)
 
 
+def _origin(packet: Packet) -> tuple[int, int]:
+    ticks, ns = packet.origin or (packet.ticks, packet.begin)
+    return ns, ticks
+
+
 def packet_array(packets: Iterable[Packet]) -> np.ndarray:
     """Return packets as an array of dtype PACKETS, in their order."""
     rows = [
         (p.file, p.stream, p.cpu, TASK_UNKNOWN, p.offset, p.first, p.content, p.begin,
-         END_UNKNOWN if p.end is None else p.end, p.sequence, p.records, ALL_IDS, p.begin, p.ticks, *p.scale)
+         END_UNKNOWN if p.end is None else p.end, p.sequence, p.records, ALL_IDS,
+         *_origin(p), p.ticks, *p.scale)
         for p in packets
     ]  # fmt: skip
     return np.array(rows, PACKETS)

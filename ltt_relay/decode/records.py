@@ -9,7 +9,7 @@ A framing brings the first step, as a subclass of `RecordWalker`; time, the runn
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
 from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Place, Plan
 from ltt_relay.decode.sink import Sink
+from ltt_relay.decode.timeline import Timeline, fill_tasks
 
 __all__ = ("RecordWalker", "Records")
+
+
+_LATEST = 1 << 61
 
 
 @dataclass(slots=True)
@@ -28,7 +32,8 @@ class Records:
     """Records in the order of the packets and of their places: arrays of one length.
 
     packet: row of the loaded packets; kind: index in plan.events, -1 for one that is to be skipped; ticks: its time,
-    as `formats.loaded.Packet.scale` wants it; at, stop: begin and end of its payload, bytes in the buffer.
+    as `formats.loaded.Packet.scale` wants it; at, stop: begin and end of its payload, bytes in the buffer; time: its
+    time in ns, made in common.
     """
 
     packet: np.ndarray
@@ -36,6 +41,7 @@ class Records:
     ticks: np.ndarray
     at: np.ndarray
     stop: np.ndarray
+    time: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @compiled
@@ -63,13 +69,13 @@ def _check(
 
 @compiled
 def _times(
-    packet: np.ndarray, ticks: np.ndarray, pk_base: np.ndarray, pk_ticks: np.ndarray, pk_num: np.ndarray,
+    packet: np.ndarray, ticks: np.ndarray, pk_base: np.ndarray, pk_origin: np.ndarray, pk_num: np.ndarray,
     pk_den: np.ndarray, time: np.ndarray,
 ) -> None:  # fmt: skip
     """Turn ticks into ns. The product may need more than 64 bits, so whole and broken parts are scaled apart."""
     for i in range(packet.size):
         p = packet[i]
-        passed = ticks[i] - pk_ticks[p]
+        passed = ticks[i] - pk_origin[p]
         num, den = pk_num[p], pk_den[p]
         if num == 1 and den == 1:
             time[i] = pk_base[p] + passed
@@ -170,8 +176,21 @@ def _place(place: Place | None) -> tuple[int, int, int, int]:
 
 def _time(packets: np.ndarray, records: Records) -> np.ndarray:
     time = np.empty(records.at.size, np.int64)
-    _times(records.packet, records.ticks, packets["base"], packets["ticks"], packets["num"], packets["den"], time)
+    _times(records.packet, records.ticks, packets["base"], packets["origin"], packets["num"], packets["den"], time)
     return time
+
+
+def _check_times(records: Records, packets: np.ndarray, trouble: np.ndarray, found: int) -> int:
+    """Leave out records whose time no clock can have: it would end the merge, and with it all that follow."""
+    for i in np.flatnonzero((records.time < 0) | (records.time >= _LATEST)):
+        if records.kind[i] >= 0:
+            if found < len(trouble):
+                trouble[found] = (records.packet[i], records.at[i], 7, records.time[i])
+            found += 1
+            records.kind[i] = -1
+        same = i > 0 and records.packet[i - 1] == records.packet[i]
+        records.time[i] = records.time[i - 1] if same else max(0, packets["begin"][records.packet[i]])
+    return found
 
 
 class RecordWalker(abc.ABC):
@@ -187,6 +206,8 @@ class RecordWalker(abc.ABC):
         #: index does not have them, the times of its first and last record.
         self.last: dict[tuple[int, int, int], int] = {}
         self.spans: dict[tuple[int, int, int], tuple[int, int]] = {}
+        #: Who ran when, where a CPU's switches are not in the same file as its other records.
+        self.timeline: Timeline | None = None
 
     @abc.abstractmethod
     def find(
@@ -208,7 +229,8 @@ class RecordWalker(abc.ABC):
             buffer.view(np.uint8), records.packet, records.kind, records.at, records.stop, self.plan.program,
             self.plan.first, trouble, found,
         )  # fmt: skip
-        return records, int(found)
+        records.time = _time(packets, records)
+        return records, _check_times(records, packets, trouble, int(found))
 
     def _tids(self, buffer: np.ndarray, packets: np.ndarray, records: Records) -> tuple[np.ndarray, np.ndarray]:
         tid = np.full(records.at.size, TASK_UNKNOWN, np.int64)
@@ -232,9 +254,8 @@ class RecordWalker(abc.ABC):
             for i in np.flatnonzero(last != TASK_UNKNOWN):
                 self.last[packet_key(packets[i])] = int(last[i])
         if (packets["end"] == END_UNKNOWN).any():
-            time = _time(packets, records)
             for i in np.flatnonzero(packets["end"] == END_UNKNOWN):
-                mine = time[np.searchsorted(records.packet, i) : np.searchsorted(records.packet, i, "right")]
+                mine = records.time[np.searchsorted(records.packet, i) : np.searchsorted(records.packet, i, "right")]
                 span = (int(mine.min()), int(mine.max())) if mine.size else (int(packets["begin"][i]),) * 2
                 self.spans[packet_key(packets[i])] = span
         return found
@@ -244,11 +265,13 @@ class RecordWalker(abc.ABC):
     ) -> None:
         """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
         records, _ = self._records(buffer, starts, packets, np.zeros((0, 4), np.int64))
-        time = _time(packets, records)
+        time = records.time
         tid, _ = self._tids(buffer, packets, records)
+        if self.timeline is not None:
+            fill_tasks(self.timeline, packets["cpu"][records.packet], time, tid)
         cpu = packets["cpu"][records.packet]
         if ((time[1:] < time[:-1]) & (cpu[1:] == cpu[:-1])).any():
-            # A clock that was set back, or damage: packets of one CPU that overlap.
+            # Several files of one CPU, a clock that was set back, or damage: packets of one CPU that overlap.
             order = np.lexsort((time, cpu))
             time, tid, cpu = time[order], tid[order], cpu[order]
             records = Records(*(getattr(records, name)[order] for name in Records.__dataclass_fields__))

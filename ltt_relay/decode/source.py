@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,12 +16,15 @@ from ltt_relay.decode.errors import Problem
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array, packet_key
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
 from ltt_relay.decode.records import RecordWalker
+from ltt_relay.decode.timeline import make_timeline
 from ltt_relay.decode.walk_classic import ClassicWalker
+from ltt_relay.decode.walk_compact import CompactWalker
 from ltt_relay.decode.walk_header import HeaderWalker
 from ltt_relay.decode.walk_length import LengthWalker
 from ltt_relay.formats.base import HeaderFraming, LengthFraming, Naming
 from ltt_relay.formats.classic_walk import ClassicFraming
 from ltt_relay.formats.loaded import Loaded
+from ltt_relay.formats.lttng2_layout import CompactFraming
 
 __all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
 
@@ -31,16 +35,22 @@ TROUBLE: Final = {
     2: ("short_record", "a length that holds the event's fields"),
     3: ("unknown_event", "the id of an event of the format"),
     4: ("record_magic", "the magic number that every record has"),
+    6: ("truncated", "a whole record"),
+    7: ("record_time", "a time of the last hundred years"),
+    5: ("unknown_event", "the id of an event that is described; its length is unknown, so the rest is skipped"),
 }
 #: Which walker finds the records of a framing.
 WALKERS: Final[dict[type, type[Any]]] = {
     LengthFraming: LengthWalker,
     HeaderFraming: HeaderWalker,
     ClassicFraming: ClassicWalker,
+    CompactFraming: CompactWalker,
 }
 
 _MAX_PROBLEMS_A_LOAD: Final = 4096
 _COUNT_WINDOW: Final = 4 << 20
+#: Characters that the kernel keeps of a program's name.
+_COMM: Final = 15
 
 
 class Source:
@@ -98,6 +108,8 @@ class Source:
     def span(self) -> tuple[int, int] | None:
         """First and last time of the packets of events, ns of the trace's clock; None if there are none."""
         found = self.events
+        if (found["content"] > found["first"]).any():
+            found = found[found["content"] > found["first"]]
         return (int(found["begin"].min()), int(found["end"].max())) if found.size else None
 
     # ------------------------------------------------------------------------------------------------- the counts
@@ -134,7 +146,7 @@ class Source:
             key = packet_key(row)
             if key in walker.spans:
                 row["begin"], row["end"] = walker.spans[key]
-            if row["stream"] != 0:
+            if self._scattered:
                 continue
             if row["cpu"] != cpu:
                 running, cpu = TASK_UNKNOWN, int(row["cpu"])
@@ -182,6 +194,8 @@ class Source:
     ) -> dict[int, batch.Output]:
         """Decode what is selected from `since` up to `until`, ns of the trace's clock."""
         counts = self.counts()
+        if self._scattered and any({"tid", "comm"} & set(base) for base in selection.base.values()):
+            self._make_timeline()
         outputs: dict[int, batch.Output] = {}
         for stream in self.streams:
             kinds = tuple(k for k in selection.kinds if self.plan.events[k].event.stream == stream)
@@ -195,6 +209,34 @@ class Source:
                 self.plan, self.walker, part, tables, self.files, self.packets[rows], counts[rows, :-1], since, until
             )
         return outputs
+
+    @functools.cached_property
+    def _scattered(self) -> bool:
+        """Whether the records of a CPU are in several files, so that its switches are not beside them."""
+        cpus = self.packets["cpu"]
+        files: dict[int, int] = {}
+        return (
+            self.plan.switch >= 0
+            and isinstance(self.walker, RecordWalker)
+            and any(
+                files.setdefault(int(cpu), int(file)) != file
+                for cpu, file in zip(cpus, self.packets["file"], strict=True)
+            )
+        )
+
+    def _make_timeline(self) -> None:
+        with self._lock:
+            if not isinstance(self.walker, RecordWalker) or self.walker.timeline is not None:
+                return
+            kind = self.plan.switch
+            columns = tuple(c for c in self.plan.events[kind].columns if c.member.name == self._next_field())
+            selection = batch.Selection((kind,), {kind: ("timestamp", "cpu")}, {kind: columns})
+            arrays = self.outputs(selection, -FOREVER, FOREVER, None, names.Names())[kind].arrays
+            self.walker.timeline = make_timeline(arrays["cpu"], arrays["timestamp"], arrays[columns[0].name])
+
+    def _next_field(self) -> str:
+        assert self.format.switch is not None
+        return self.format.switch.next
 
     def windows(self, records: int, since: int, until: int) -> Iterator[tuple[int, int]]:
         """Cut a range of time into windows that begin with a packet and have about so many records."""
@@ -242,7 +284,8 @@ class Source:
         kind = self.plan.names[naming.event]
         columns = self.plan.events[kind].columns
         by_member = {column.member.name: column for column in columns if column.kind != "name"}
-        selection = batch.Selection((kind,), {kind: ("timestamp",)}, {kind: columns})
+        base = ("timestamp", "tid") if naming.key == "tid" else ("timestamp",)
+        selection = batch.Selection((kind,), {kind: base}, {kind: columns})
         output = self.outputs(selection, -FOREVER, FOREVER, None, names.Names())[kind]
         text = output.variable[by_member[naming.name].name].to_numpy()
 
@@ -256,8 +299,10 @@ class Source:
             return found
 
         use = ~equals(naming.without, otherwise=False)
-        key = output.arrays[by_member[naming.key].name].astype(np.int64)
-        before = equals(naming.before, otherwise=True)
+        key = output.arrays["tid" if naming.key == "tid" else by_member[naming.key].name].astype(np.int64)
+        before = equals(naming.before, otherwise=not naming.program)
+        if naming.program:
+            text = np.array([path.rpartition("/")[2][:_COMM] for path in text], object)
         return names.Told(key[use], output.arrays["timestamp"][use], text[use], before[use])
 
     @property

@@ -41,6 +41,7 @@ def _find(
         a = begin[p] + first[p]
         limit = end[p]
         now = ticks0[p]
+        broken = False
         while a + header <= limit:
             code = 0
             value = np.int64(0)
@@ -71,6 +72,7 @@ def _find(
                     trouble[bad, 2] = code
                     trouble[bad, 3] = value
                 bad += 1
+                broken = True
                 break
             if k < 0 or length < skip + need[k]:
                 if bad < trouble.shape[0]:
@@ -101,6 +103,13 @@ def _find(
             a += length
             if align > 1:
                 a = begin[p] + (a - begin[p] + align - 1) // align * align
+        if a < limit and not broken:
+            if bad < trouble.shape[0]:
+                trouble[bad, 0] = p
+                trouble[bad, 1] = a
+                trouble[bad, 2] = 6
+                trouble[bad, 3] = limit - a
+            bad += 1
     return n, bad
 
 

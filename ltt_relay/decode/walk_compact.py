@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
+# mypy: disable-error-code="assignment,arg-type,return-value"
+"""Walking records behind a word of 5 bits of id and 27 of time (`formats.lttng2_layout.CompactFraming`).
+
+Most records do not say how long they are: that follows from the payload's members, of which texts have to be looked
+at. So each kind of record is a row of steps: bytes of fixed size on a boundary, or a text.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.plan import Plan
+from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.formats.fields import BIG
+from ltt_relay.formats.layout import Alignment, CString, Scalar, UnsupportedFieldError, members
+from ltt_relay.formats.lttng2_layout import CompactFraming
+
+__all__ = ("CompactWalker",)
+
+
+@compiled
+def _number(buf8: np.ndarray, at: int, size: int, big: bool) -> np.uint64:
+    value = np.uint64(0)
+    for i in range(size):
+        byte = np.uint64(buf8[at + i])
+        value |= byte << np.uint64(8 * (size - 1 - i if big else i))
+    return value
+
+
+@compiled
+def _end(buf8: np.ndarray, at: int, limit: int, steps: np.ndarray, first: int, last: int) -> int:
+    """Return where a payload that begins at `at` ends, limit + 1 if beyond the limit."""
+    p = at
+    for s in range(first, last):
+        size = steps[s, 0]
+        if size > 0:
+            boundary = steps[s, 1]
+            p = at + (p - at + boundary - 1) // boundary * boundary + size
+            if p > limit:
+                return limit + 1
+        else:
+            while p < limit and buf8[p] != 0:
+                p += 1
+            if p >= limit:
+                return limit + 1
+            p += 1
+    return p
+
+
+@compiled
+def _find(
+    buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray, stream: np.ndarray,
+    id_first: np.ndarray, ids: np.ndarray, boundary: np.ndarray, step_first: np.ndarray, steps: np.ndarray, big: bool,
+    word_align: int, time_align: int, need: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray,
+    at: np.ndarray, stop: np.ndarray, trouble: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Find the records of each packet; returns how many, and how many rows of trouble there were."""
+    n = 0
+    bad = 0
+    for p in range(begin.size):
+        base = begin[p]
+        limit = end[p]
+        a = base + first[p]
+        time = ticks0[p]
+        row = id_first[stream[p]]
+        row_size = id_first[stream[p] + 1] - row
+        while True:
+            a = base + (a - base + word_align - 1) // word_align * word_align
+            if a + 4 > limit:
+                break
+            start = a
+            word = np.int64(_number(buf8, a, 4, big))
+            id_ = word >> 27
+            low = word & 0x7FFFFFF
+            a += 4
+            size = np.int64(-1)
+            if low < (time & 0x7FFFFFF):
+                time += 1 << 27
+            time = (time & ~np.int64(0x7FFFFFF)) | low
+            code = 0
+            if id_ >= 29:
+                how = id_
+                id_ = np.int64(-1)
+                if a + 2 <= limit:
+                    id_ = np.int64(_number(buf8, a, 2, big))
+                    a += 2
+                else:
+                    code = 1
+                if how != 31 and code == 0:
+                    if a + 2 <= limit:
+                        size = np.int64(_number(buf8, a, 2, big))
+                        a += 2
+                        if size == 0xFFFF:
+                            if a + 4 <= limit:
+                                size = np.int64(_number(buf8, a, 4, big))
+                                a += 4
+                            else:
+                                code = 1
+                    else:
+                        code = 1
+                if how == 29 and code == 0:
+                    a = base + (a - base + time_align - 1) // time_align * time_align
+                    if a + 8 <= limit:
+                        time = np.int64(_number(buf8, a, 8, big))
+                        a += 8
+                    else:
+                        code = 1
+            k = np.int64(-1)
+            if 0 <= id_ < row_size:
+                k = np.int64(ids[row + id_])
+            value = id_
+            if code == 0:
+                if k >= 0:
+                    a = base + (a - base + boundary[k] - 1) // boundary[k] * boundary[k]
+                if size >= 0:
+                    last = a + size
+                elif k >= 0:
+                    last = _end(buf8, a, limit, steps, step_first[k], step_first[k + 1])
+                else:
+                    # Neither its size nor what it is: nothing tells where the next record is.
+                    code = 5
+                    last = a
+                if code == 0 and (last > limit or last < a):
+                    code = 1
+                    value = last - start
+            if code:
+                if bad < trouble.shape[0]:
+                    trouble[bad, 0] = p
+                    trouble[bad, 1] = start
+                    trouble[bad, 2] = code
+                    trouble[bad, 3] = value
+                bad += 1
+                break
+            if k >= 0 and last - a < need[k]:
+                if bad < trouble.shape[0]:
+                    trouble[bad, 0] = p
+                    trouble[bad, 1] = start
+                    trouble[bad, 2] = 2
+                    trouble[bad, 3] = last - a
+                bad += 1
+                k = np.int64(-1)
+            elif k < 0:
+                if bad < trouble.shape[0]:
+                    trouble[bad, 0] = p
+                    trouble[bad, 1] = start
+                    trouble[bad, 2] = 3
+                    trouble[bad, 3] = id_
+                bad += 1
+            packet[n] = p
+            kind[n] = k
+            ticks[n] = time
+            at[n] = a
+            stop[n] = last
+            n += 1
+            a = last
+    return n, bad
+
+
+def _steps(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first step of each kind (and the end), and the steps: (size, boundary), size 0 for a text."""
+    first = [0]
+    steps: list[tuple[int, int]] = []
+    for event in plan.events:
+        boundary = 1
+        for member in members(event.event.payload):
+            match member.kind:
+                case Alignment(modulus):
+                    boundary = modulus
+                case Scalar(size=size):
+                    steps.append((size, boundary))
+                    boundary = 1
+                case CString():
+                    steps.append((0, 1))
+                case kind:
+                    path = f"{event.event.name}.{member.name}"
+                    raise UnsupportedFieldError(f"{path}: {type(kind).__name__} is not what markers have")
+        first.append(len(steps))
+    return np.array(first, np.int64), np.array(steps, np.int64).reshape(-1, 2)
+
+
+class CompactWalker(RecordWalker):
+    """Finds records behind compact headers."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Turn the framing into arrays."""
+        super().__init__(plan)
+        framing = plan.format.framing
+        assert isinstance(framing, CompactFraming)
+        kinds = {event.event.id: kind for kind, event in enumerate(plan.events)}
+        rows = [[kinds.get(id_, -1) for id_ in row] for row in framing.ids]
+        id_first = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        ids = np.array([kind for row in rows for kind in row] or [-1], np.int64)
+        boundaries = np.array([framing.payload_alignments[e.event.id] for e in plan.events] or [1], np.int64)
+        alignments = (framing.order == BIG, framing.alignment, framing.time_alignment)
+        self._rules = (id_first, ids, boundaries, *_steps(plan), *alignments, self.need)
+
+    def find(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
+    ) -> tuple[Records, int]:
+        """Return the records of loaded packets."""
+        most = int(((packets["content"] - packets["first"]) // 4 + 1).sum())
+        arrays = [np.empty(most, dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        inputs = (buffer.view(np.uint8), starts, packets["first"], starts + packets["content"], packets["ticks"])
+        found, bad = _find(*inputs, packets["stream"], *self._rules, *arrays, trouble)  # type: ignore[call-arg]
+        return Records(*(array[:found] for array in arrays)), bad
