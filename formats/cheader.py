@@ -94,6 +94,31 @@ def _event(event: Event) -> list[str]:
     return lines
 
 
+def _field_kind(member: Member) -> str | None:
+    match member.kind:
+        case Scalar(signed=True):
+            return "SIGNED"
+        case Scalar():
+            return "HEX" if member.meta.hint == "hex" else "UNSIGNED"
+        case Chars():
+            return "CHARS"
+        case CString():
+            return "STRING"
+        case _:
+            return None
+
+
+def _event_fields(event: Event) -> list[str]:
+    """X(EVENT, name, kind, offset, size) of each field of a fixed place; a string's size is 0."""
+    found = {member.name: member for member in members(event.payload)}
+    lines = []
+    for name, at in offsets(found.values()):
+        kind = _field_kind(found[name]) if name else None
+        if kind:
+            lines.append(f"X({event.name.upper()}, {name}, {kind}, {at}, {_size(found[name]) or 0})")
+    return lines
+
+
 def _string(name: str, text: str) -> list[str]:
     """A macro of adjacent C strings, a line of text each."""
     lines = []
@@ -181,6 +206,10 @@ def header() -> str:
             for event in ltt3.EVENTS
             if event.stream == 0
         ),
+        "",
+        _comment("X(EVENT, name, kind, offset, size): the fields of those events, as far as their place is fixed."),
+        "#define LTT3_FIELDS(X) \\",
+        " \\\n".join(f"\t{line}" for event in ltt3.EVENTS if event.stream == 0 for line in _event_fields(event)),
         "",
         _comment("CTF metadata: HEAD, the UUID's digits, TRACE, the environment, CLOCK, s, OFFSET, ns, BODY."),
     ]

@@ -16,12 +16,13 @@ import construct
 from ltt_relay.formats.base import Event, Format, LengthFraming, Stream
 from ltt_relay.formats.layout import Blob, Chars, CString, Kind, Member, Repeat, Scalar, UnsupportedFieldError, members
 
-__all__ = ("body", "clock", "environment", "event", "metadata", "trace")
+__all__ = ("KEYWORDS", "body", "clock", "environment", "event", "metadata", "trace")
 
 #: What CTF's packet.header takes of a packet's header; the rest is packet.context.
 HEADER_FIELDS: Final = ("uuid", "stream_id", "stream_instance_id")
 
-_KEYWORDS: Final = frozenset(
+#: Words of the metadata's language: a field of such a name gets a `_` in front there.
+KEYWORDS: Final = frozenset(
     [
         "align",
         "base",
@@ -112,7 +113,7 @@ def _fields(found: Iterable[Member], indent: str, clocks: bool = False) -> str:
     lines = []
     for member in found:
         before, behind = _type(member.kind, member, clocks and member.name in _CLOCK_FIELDS)
-        name = f"_{member.name}" if member.name in _KEYWORDS and not clocks else member.name
+        name = f"_{member.name}" if member.name in KEYWORDS and not clocks else member.name
         lines.append(f"{indent}{before} {name}{behind};\n")
     return "".join(lines)
 

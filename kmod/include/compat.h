@@ -10,6 +10,10 @@
 
 #include <linux/dcache.h>
 #include <linux/fs.h>
+#include <linux/kernel.h>	/* has panic_notifier_list until 5.13 */
+#if __has_include(<linux/panic_notifier.h>)
+#include <linux/panic_notifier.h>
+#endif
 #include <linux/irq_work.h>
 #include <linux/kmsg_dump.h>
 #include <linux/relay.h>

@@ -558,6 +558,56 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(TASK_RENAME, task_rename, task, process, "task_rename") \
 	X(MARKER, marker, user, custom, "")
 
+/* X(EVENT, name, kind, offset, size): the fields of those events, as far as their place is fixed. */
+#define LTT3_FIELDS(X) \
+	X(SCHED_SWITCH, prev_pid, SIGNED, 0, 4) \
+	X(SCHED_SWITCH, next_pid, SIGNED, 4, 4) \
+	X(SCHED_SWITCH, prev_prio, SIGNED, 8, 2) \
+	X(SCHED_SWITCH, next_prio, SIGNED, 10, 2) \
+	X(SCHED_SWITCH, prev_state, HEX, 12, 2) \
+	X(SCHED_WAKING, pid, SIGNED, 0, 4) \
+	X(SCHED_WAKING, prio, SIGNED, 4, 2) \
+	X(SCHED_WAKING, target_cpu, UNSIGNED, 6, 2) \
+	X(SCHED_WAKEUP, pid, SIGNED, 0, 4) \
+	X(SCHED_WAKEUP, prio, SIGNED, 4, 2) \
+	X(SCHED_WAKEUP, target_cpu, UNSIGNED, 6, 2) \
+	X(SYS_ENTER, tid, SIGNED, 0, 4) \
+	X(SYS_ENTER, id, SIGNED, 4, 2) \
+	X(SYS_ENTER, abi, UNSIGNED, 6, 1) \
+	X(SYS_ENTER, nargs, UNSIGNED, 7, 1) \
+	X(SYS_EXIT, tid, SIGNED, 0, 4) \
+	X(SYS_EXIT, id, SIGNED, 4, 2) \
+	X(SYS_EXIT, abi, UNSIGNED, 6, 1) \
+	X(SYS_EXIT, reserved, UNSIGNED, 7, 1) \
+	X(SYS_EXIT, ret, SIGNED, 8, 8) \
+	X(IRQ_HANDLER_ENTRY, irq, SIGNED, 0, 4) \
+	X(IRQ_HANDLER_EXIT, irq, SIGNED, 0, 4) \
+	X(IRQ_HANDLER_EXIT, ret, SIGNED, 4, 4) \
+	X(SOFTIRQ_ENTRY, vec, UNSIGNED, 0, 4) \
+	X(SOFTIRQ_EXIT, vec, UNSIGNED, 0, 4) \
+	X(PAGE_FAULT_USER, tid, SIGNED, 0, 4) \
+	X(PAGE_FAULT_USER, error_code, HEX, 4, 4) \
+	X(PAGE_FAULT_USER, address, HEX, 8, 8) \
+	X(PAGE_FAULT_USER, ip, HEX, 16, 8) \
+	X(PAGE_FAULT_KERNEL, tid, SIGNED, 0, 4) \
+	X(PAGE_FAULT_KERNEL, error_code, HEX, 4, 4) \
+	X(PAGE_FAULT_KERNEL, address, HEX, 8, 8) \
+	X(PAGE_FAULT_KERNEL, ip, HEX, 16, 8) \
+	X(SCHED_PROCESS_FORK, parent_pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_FORK, child_pid, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_FORK, child_tgid, SIGNED, 8, 4) \
+	X(SCHED_PROCESS_EXEC, pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_EXEC, old_pid, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_EXEC, filename, STRING, 8, 0) \
+	X(SCHED_PROCESS_EXIT, pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_EXIT, prio, SIGNED, 4, 4) \
+	X(TASK_RENAME, pid, SIGNED, 0, 4) \
+	X(TASK_RENAME, oldcomm, CHARS, 4, 16) \
+	X(TASK_RENAME, newcomm, CHARS, 20, 16) \
+	X(TASK_RENAME, oom_score_adj, SIGNED, 36, 2) \
+	X(MARKER, tid, SIGNED, 0, 4) \
+	X(MARKER, text, STRING, 4, 0)
+
 /* CTF metadata: HEAD, the UUID's digits, TRACE, the environment, CLOCK, s, OFFSET, ns, BODY. */
 #define LTT3_TSDL_HEAD \
 	"/* CTF 1.8 */\n" \

@@ -258,7 +258,9 @@ void relayfs_channel_flush(struct relayfs_channel *chan);
 int relayfs_channel_reset(struct relayfs_channel *chan);
 int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard);
 void relayfs_channel_freeze(struct relayfs_channel *chan);
+void relayfs_channel_seal(struct relayfs_channel *chan);
 int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs);
+void relayfs_channel_count_missed(struct relayfs_channel *chan, u64 n);
 size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan);
 enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan);
 const char *relayfs_state_name(enum relayfs_state state);
@@ -325,6 +327,7 @@ struct relayfs_client {
 void relayfs_show_metadata(struct seq_file *m, const char *session, const uuid_t *uuid, s64 wall_offset);
 int relayfs_register_client(struct relayfs_client *client);
 void relayfs_unregister_client(struct relayfs_client *client);
+int relayfs_make_directory(struct relayfs_client *client, const char *name);
 int relayfs_create_attributes(struct relayfs_dir *dir, const struct relayfs_attribute *attrs, size_t n,
 			      struct relayfs_object *obj);
 int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,

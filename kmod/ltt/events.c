@@ -82,17 +82,16 @@ int ltt_register_events(struct ltt_session *s)
 {
 	int i, err;
 
-	for (i = 0; i < LTT_N_EVENTS; i++) {
-		if (!s->events[i].enabled)
-			continue;
-		err = register_event(s, i);
-		if (err) {
-			ltt_unregister_events(s);
-			return err;
-		}
-	}
-	settle_switches(s);
-	return 0;
+	for (i = 0, err = 0; !err && i < LTT_N_EVENTS; i++)
+		if (s->events[i].enabled)
+			err = register_event(s, i);
+	if (!err)
+		err = ltt_dynamic_register(s);
+	if (err)
+		ltt_unregister_events(s);
+	else
+		settle_switches(s);
+	return err;
 }
 
 /* When it returns no probe of the session runs any more. */
@@ -100,6 +99,7 @@ void ltt_unregister_events(struct ltt_session *s)
 {
 	int i;
 
+	ltt_dynamic_unregister(s);
 	/* Switches last: then they are complete to the last record. */
 	for (i = 0; i < LTT_N_EVENTS; i++)
 		if (i != LTT_EVENT_SCHED_SWITCH)
@@ -111,30 +111,50 @@ void ltt_unregister_events(struct ltt_session *s)
 	synchronize_rcu();	/* since 7.0 the former does not imply it */
 }
 
+static void set_filter(struct ltt_session_event *se, struct ltt_filter *filter)
+{
+	rcu_assign_pointer(se->filter, filter);
+	WRITE_ONCE(se->filtered, filter);
+}
+
 /* After a change of the session's filter; the old one may be freed when this returns. */
 void ltt_tell_filter(struct ltt_session *s)
 {
 	struct ltt_filter *filter = rcu_dereference_protected(s->filter, lockdep_is_held(&s->lock));
+	struct ltt_dynamic *d;
 	int i;
 
 	if (filter)
 		WRITE_ONCE(s->switches, false);
-	for (i = 0; i < LTT_N_EVENTS; i++) {
-		rcu_assign_pointer(s->events[i].filter, filter);
-		WRITE_ONCE(s->events[i].filtered, filter);
-	}
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		set_filter(&s->events[i], filter);
+	list_for_each_entry(d, &s->dynamic, link)
+		set_filter(&d->se, filter);
 	synchronize_rcu();
 	if (relayfs_channel_state(s->chan) == RELAYFS_RUNNING)
 		settle_switches(s);
 }
 
-static bool matches(const char *glob, const struct ltt_event *event)
+int ltt_event_index(const char *name)
 {
-	char full[96];
+	int i;
 
+	for (i = 0; i < LTT_N_EVENTS; i++)
+		if (!strcmp(name, ltt_events[i].name))
+			return i;
+	return -1;
+}
+
+/* A glob is of names or groups, of both as GROUP:NAME, or of the old LTT's classes as class:NAME. */
+bool ltt_glob_matches(const char *glob, const char *group, const char *name, const char *class)
+{
+	char full[112];
+
+	if (!strncmp(glob, "class:", 6))
+		return glob_match(glob + 6, class);
 	if (!strchr(glob, ':'))
-		return glob_match(glob, event->name) || glob_match(glob, event->group);
-	snprintf(full, sizeof(full), "%s:%s", event->group, event->name);
+		return glob_match(glob, name) || glob_match(glob, group);
+	snprintf(full, sizeof(full), "%s:%s", group, name);
 	return glob_match(glob, full);
 }
 
@@ -144,7 +164,7 @@ static int select_glob(struct ltt_session *s, const char *glob, bool on)
 	int i, err, found = 0, missing = -1;
 
 	for (i = 0; i < LTT_N_EVENTS; i++) {
-		if (!matches(glob, &ltt_events[i]))
+		if (!ltt_glob_matches(glob, ltt_events[i].group, ltt_events[i].name, ltt_events[i].class))
 			continue;
 		if (!available(&ltt_events[i])) {
 			missing = i;
@@ -163,6 +183,14 @@ static int select_glob(struct ltt_session *s, const char *glob, bool on)
 				WRITE_ONCE(s->switches, false);
 			unregister_event(s, i);
 		}
+	}
+	err = ltt_dynamic_select(s, glob, on);
+	if (err < 0)
+		return err;
+	found += err;
+	if (!found && on && !strncmp(glob, "kprobe:", 7)) {
+		err = ltt_kprobe_make(s, glob + 7);
+		return err ?: ltt_dynamic_select(s, glob, true) < 0 ? -EINVAL : 0;
 	}
 	if (!found && missing >= 0)
 		return ltt_refuse(s, -ENODEV, "%s: this kernel has no tracepoint %s that we know the arguments of",
@@ -200,6 +228,7 @@ void ltt_show_events(struct ltt_session *s, struct seq_file *m)
 	for (i = 0; i < LTT_N_EVENTS; i++)
 		if (s->events[i].enabled)
 			seq_printf(m, "%s:%s\n", ltt_events[i].group, ltt_events[i].name);
+	ltt_dynamic_show_enabled(s, m);
 }
 
 void ltt_show_available(struct seq_file *m)

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #define MAX_MARKER	4096UL
+#define MAX_TRIGGER	512UL
 #define MAX_LATENCY	60000U
 
 /* ------------------------------------------------------------------------------------------------------ control --- */
@@ -213,7 +214,12 @@ static int filter_show(struct relayfs_object *obj, struct seq_file *m)
 
 static int stats_show(struct relayfs_object *obj, struct seq_file *m)
 {
-	relayfs_channel_show_stats(ltt_session_of(obj)->chan, m);
+	struct ltt_session *s = ltt_session_of(obj);
+
+	mutex_lock(&s->lock);
+	ltt_kprobe_count_missed(s);
+	mutex_unlock(&s->lock);
+	relayfs_channel_show_stats(s->chan, m);
 	return 0;
 }
 
@@ -243,11 +249,45 @@ static int marker_store(struct relayfs_object *obj, char *text, size_t len)
 	return 0;
 }
 
+static int custom_store(struct relayfs_object *obj, char *text, size_t len)
+{
+	struct ltt_session *s = ltt_session_of(obj);
+	int err = ltt_begin_request(s);
+
+	return err ? err : ltt_end_request(s, ltt_custom_request(s, text, len));
+}
+
+static int custom_show(struct relayfs_object *obj, struct seq_file *m)
+{
+	struct ltt_session *s = ltt_session_of(obj);
+
+	mutex_lock(&s->lock);
+	ltt_custom_show(s, m);
+	mutex_unlock(&s->lock);
+	return 0;
+}
+
+static int trigger_store(struct relayfs_object *obj, char *text, size_t len)
+{
+	return ltt_trigger_request(ltt_session_of(obj), text);
+}
+
+static int trigger_show(struct relayfs_object *obj, struct seq_file *m)
+{
+	struct ltt_session *s = ltt_session_of(obj);
+
+	mutex_lock(&s->lock);
+	ltt_trigger_show(s, m);
+	mutex_unlock(&s->lock);
+	return 0;
+}
+
 static int metadata_show(struct relayfs_object *obj, struct seq_file *m)
 {
 	struct ltt_session *s = ltt_session_of(obj);
 
 	relayfs_show_metadata(m, s->name, &s->uuid, s->wall_offset);
+	ltt_dynamic_describe(s, m);
 	return 0;
 }
 
@@ -313,10 +353,27 @@ static const struct relayfs_attribute attributes[] = {
 	{ .name = "stats", .mode = 0400, .show = stats_show },
 	{ .name = "error", .mode = 0400, .show = error_show },
 	{ .name = "marker", .mode = 0200, .store = marker_store, .max = MAX_MARKER },
+	{ .name = "custom", .mode = 0600, .show = custom_show, .store = custom_store, .max = MAX_MARKER },
+	{ .name = "trigger", .mode = 0600, .show = trigger_show, .store = trigger_store, .max = MAX_TRIGGER },
 	{ .name = "metadata", .mode = 0400, .show = metadata_show },
 };
 
 int ltt_create_session_files(struct relayfs_dir *dir, struct relayfs_object *obj)
 {
 	return relayfs_create_attributes(dir, attributes, ARRAY_SIZE(attributes), obj);
+}
+
+/* What write(2) to one of them does; @file is one that can be written. */
+int ltt_session_write(struct ltt_session *s, const char *file, const char *text)
+{
+	char *copy = kstrdup(text, GFP_KERNEL);
+	int i, err = -ENOENT;
+
+	if (!copy)
+		return -ENOMEM;
+	for (i = 0; i < ARRAY_SIZE(attributes); i++)
+		if (!strcmp(attributes[i].name, file))
+			err = attributes[i].store(&s->obj, copy, strlen(copy));
+	kfree(copy);
+	return err;
 }

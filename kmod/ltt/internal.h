@@ -5,6 +5,8 @@
 
 #include <linux/cpumask.h>
 #include <linux/irq_work.h>
+#include <linux/jump_label.h>
+#include <linux/kprobes.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
@@ -20,6 +22,7 @@
 struct ltt_block;
 struct ltt_filter;
 struct ltt_session;
+struct ltt_trigger;
 
 /* The events in the order of formats/ltt3.py. */
 #define LTT_INDEX(NAME, name, group, class, tracepoint) LTT_EVENT_##NAME,
@@ -54,6 +57,48 @@ struct ltt_session_event {
 	bool filtered;			/* there is one */
 	bool enabled;
 	bool registered;
+	struct ltt_trigger __rcu *trigger;
+};
+
+enum ltt_field_kind { LTT_UNSIGNED, LTT_SIGNED, LTT_HEX, LTT_CHARS, LTT_STRING };
+
+/* A field of a record: where it is in the payload. A string ends the payload, and its size is 0. */
+struct ltt_field {
+	u16 id;				/* of the event, where it is not known otherwise */
+	u16 offset;
+	u16 size;
+	enum ltt_field_kind kind;
+	char name[32];
+};
+
+#define LTT_MAX_FIELDS 16
+
+/**
+ * struct ltt_dynamic - an event that a session got at run time: a declared one, or a kprobe
+ * @link: in the session's list, which only grows
+ * @session: whose it is
+ * @se: what its probe is called with
+ * @id: in this session
+ * @name: as declared, or the function's
+ * @kprobe: it is one
+ * @kp: the probe, while se.registered
+ * @missed: of its nmissed, how many have been counted as lost
+ * @n_fields: how many, tid, the first, included
+ * @fields: the payload
+ * @size: of the payload, without a string's bytes
+ */
+struct ltt_dynamic {
+	struct list_head link;
+	struct ltt_session *session;
+	struct ltt_session_event se;
+	u16 id;
+	char name[64];
+	bool kprobe;
+	struct kprobe kp;
+	unsigned long missed;
+	unsigned int n_fields;
+	struct ltt_field fields[LTT_MAX_FIELDS];
+	size_t size;
 };
 
 /**
@@ -92,6 +137,7 @@ struct ltt_state {
 /**
  * struct ltt_session - a directory below ltt/
  * @obj: referenced by its files
+ * @link: in the list of all sessions
  * @lock: everything that is configured
  * @chan: the channel of events_*
  * @events: what each probe is called with
@@ -99,9 +145,13 @@ struct ltt_state {
  * @state_on: the probes that keep state_0 up to date are registered
  * @wall_offset: wall clock minus monotonic when the session was made: the offset in metadata
  * @filter: NULL for none
+ * @dynamic: events made at run time, in the order of their ids
+ * @n_dynamic: how many
+ * @trigger: NULL for none
  */
 struct ltt_session {
 	struct relayfs_object obj;
+	struct list_head link;
 	struct mutex lock;
 	struct relayfs_channel *chan;
 	struct ltt_session_event events[LTT_N_EVENTS];
@@ -113,6 +163,9 @@ struct ltt_session {
 	uuid_t uuid;
 	struct ltt_filter __rcu *filter;
 	char *filter_text;
+	struct list_head dynamic;
+	unsigned int n_dynamic;
+	struct ltt_trigger *trigger;
 	unsigned int flags;
 	size_t subbuf_size;
 	size_t n_subbufs;
@@ -138,11 +191,47 @@ static inline struct ltt_session *ltt_session_of(struct relayfs_object *obj)
 	return container_of(obj, struct ltt_session, obj);
 }
 
+struct ltt_session *ltt_session_named(const char *name);
+void ltt_freeze_sessions(void);
+
 /* files.c */
 int ltt_create_session_files(struct relayfs_dir *dir, struct relayfs_object *obj);
+int ltt_session_write(struct ltt_session *s, const char *file, const char *text);
+
+/* dynamic.c */
+bool ltt_is_name(const char *text);
+struct ltt_dynamic *ltt_dynamic_find(struct ltt_session *s, const char *name, bool kprobe);
+struct ltt_dynamic *ltt_dynamic_make(struct ltt_session *s, const char *name, bool kprobe);
+int ltt_dynamic_field(struct ltt_dynamic *d, const char *name, enum ltt_field_kind kind, size_t size);
+void ltt_dynamic_add(struct ltt_session *s, struct ltt_dynamic *d);
+void ltt_dynamic_free(struct ltt_session *s);
+int ltt_dynamic_select(struct ltt_session *s, const char *glob, bool on);
+int ltt_dynamic_register(struct ltt_session *s);
+void ltt_dynamic_unregister(struct ltt_session *s);
+void ltt_dynamic_show_enabled(struct ltt_session *s, struct seq_file *m);
+void ltt_dynamic_describe(struct ltt_session *s, struct seq_file *m);
+
+/* custom.c */
+int ltt_custom_request(struct ltt_session *s, char *text, size_t len);
+void ltt_custom_show(struct ltt_session *s, struct seq_file *m);
+
+/* kprobe.c */
+int ltt_kprobe_make(struct ltt_session *s, const char *func);
+int ltt_kprobe_register(struct ltt_dynamic *d);
+int ltt_kprobe_unregister(struct ltt_dynamic *d);
+void ltt_kprobe_count_missed(struct ltt_session *s);
+
+/* trigger.c */
+DECLARE_STATIC_KEY_FALSE(ltt_triggers);
+void ltt_trigger_check(struct ltt_session_event *se, const struct ltt3_record_header *record);
+int ltt_trigger_request(struct ltt_session *s, char *text);
+void ltt_trigger_free(struct ltt_session *s);
+void ltt_trigger_show(struct ltt_session *s, struct seq_file *m);
 
 /* events.c */
 extern struct ltt_event ltt_events[LTT_N_EVENTS];
+int ltt_event_index(const char *name);
+bool ltt_glob_matches(const char *glob, const char *group, const char *name, const char *class);
 void ltt_find_tracepoints(void);
 int ltt_select_events(struct ltt_session *s, char *words);
 void ltt_show_events(struct ltt_session *s, struct seq_file *m);
@@ -161,6 +250,7 @@ void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset
 void ltt_state_free(struct ltt_state *state);
 int ltt_state_prepare(struct ltt_state *state);
 int ltt_state_dump(struct ltt_state *state, bool afresh);
+void ltt_state_seal(struct ltt_state *state);
 void ltt_state_task(struct ltt_state *state, struct task_struct *task, u32 cause, const char *comm);
 extern const struct file_operations ltt_state_fops;
 

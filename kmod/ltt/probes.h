@@ -16,41 +16,8 @@
 #include <linux/tracepoint.h>
 
 #include "compat.h"
-#include "internal.h"
+#include "record.h"
 #include "tracepoints.h"
-
-static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_session_event *se, u16 id, size_t size)
-{
-	void *payload;
-	u64 now;
-
-	local_irq_save(slot->flags);
-	now = ktime_get_mono_fast_ns();
-	payload = __relayfs_reserve(this_cpu_ptr(se->writers), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
-	if (unlikely(!payload))
-		local_irq_restore(slot->flags);
-	return payload;
-}
-
-/*
- * Begins a record of event @NAME with @more bytes behind the fixed part; @other is a task besides the current one. NULL if
- * there is none to be written; else ltt_end() ends it, with the same @data, and between them nothing may be called that
- * can fault, sleep or be traced.
- */
-#define ltt_begin(slot, data, NAME, other, more)							\
-({													\
-	struct ltt_session_event *se__ = (data);							\
-	void *p__ = NULL;										\
-													\
-	if (likely(!se__->filtered) || ltt_filter_pass(&se__->filter, other))				\
-		p__ = ltt_reserve(slot, se__, LTT3_ID_##NAME, LTT3_##NAME##_SIZE + (more));		\
-	p__;												\
-})
-
-static __always_inline void ltt_end(struct relayfs_slot *slot, void *data)
-{
-	relayfs_commit(slot);
-}
 
 /* Is there a tracepoint of that name? A literal 0 or 1, so that it can become part of a macro's name. */
 #define LTT_HAS_TRACE(tp) __is_defined(HAVE_TRACE_##tp)

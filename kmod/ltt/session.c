@@ -13,6 +13,9 @@
 #define DEFAULT_N_SUBBUFS	8UL
 #define DEFAULT_LATENCY		100
 
+static DEFINE_MUTEX(sessions_lock);
+static LIST_HEAD(sessions);
+
 /* Notes why a request is refused, for the file error; write(2) has but a number. */
 int ltt_refuse(struct ltt_session *s, int err, const char *why, ...)
 {
@@ -119,6 +122,12 @@ static void session_release(struct relayfs_object *obj)
 {
 	struct ltt_session *s = ltt_session_of(obj);
 
+	mutex_lock(&sessions_lock);
+	list_del_rcu(&s->link);
+	mutex_unlock(&sessions_lock);
+	synchronize_rcu();
+	ltt_trigger_free(s);
+	ltt_dynamic_free(s);
 	ltt_state_free(&s->state);
 	ltt_free_filter(rcu_dereference_protected(s->filter, true));
 	kfree(s->filter_text);
@@ -145,6 +154,7 @@ static struct relayfs_object *session_mkdir(const char *name)
 		return ERR_PTR(-ENOMEM);
 	strcpy(s->name, name);
 	mutex_init(&s->lock);
+	INIT_LIST_HEAD(&s->dynamic);
 	uuid_gen(&s->uuid);
 	s->wall_offset = ktime_to_ns(ktime_mono_to_real(0));
 	s->subbuf_size = attr.subbuf_size;
@@ -170,6 +180,9 @@ static struct relayfs_object *session_mkdir(const char *name)
 		kvfree(s);
 		return ERR_PTR(-ENODEV);
 	}
+	mutex_lock(&sessions_lock);
+	list_add_tail_rcu(&s->link, &sessions);
+	mutex_unlock(&sessions_lock);
 	return &s->obj;
 }
 
@@ -195,6 +208,33 @@ static int session_rmdir(struct relayfs_object *obj)
 	relayfs_channel_close(s->chan);
 	mutex_unlock(&s->lock);
 	return 0;
+}
+
+/* On a panic. No locks: who holds them may have been stopped. */
+void ltt_freeze_sessions(void)
+{
+	struct ltt_session *s;
+
+	list_for_each_entry_rcu(s, &sessions, link, true) {
+		if (relayfs_channel_state(s->chan) != RELAYFS_RUNNING)
+			continue;
+		relayfs_channel_freeze(s->chan);
+		relayfs_channel_seal(s->chan);
+		ltt_state_seal(&s->state);
+	}
+}
+
+/* A session, with a reference to it, or NULL. */
+struct ltt_session *ltt_session_named(const char *name)
+{
+	struct ltt_session *s, *found = NULL;
+
+	mutex_lock(&sessions_lock);
+	list_for_each_entry(s, &sessions, link)
+		if (!strcmp(s->name, name) && kref_get_unless_zero(&s->obj.ref))
+			found = s;
+	mutex_unlock(&sessions_lock);
+	return found;
 }
 
 /* --------------------------------------------------------------------------------------------------------- ltt/ --- */

@@ -22,7 +22,7 @@
 
 #include "internal.h"
 
-#define STATE_BLOCK	65536UL
+#define STATE_BLOCK	(65536UL - sizeof(struct ltt_block))
 #define MAX_BLOCKS	512		/* 32 MiB, some 700,000 changes */
 #define KEEP_SPARE	4
 #define MAX_IRQ		8192
@@ -35,13 +35,21 @@ struct ltt_block {
 	char data[];
 };
 
+/* In one piece if that can be had, so that a packet can be found in an image of the memory. */
 static struct ltt_block *make_block(void)
 {
-	struct ltt_block *block = vmalloc(sizeof(*block) + STATE_BLOCK);
+	struct ltt_block *block = kvmalloc(sizeof(*block) + STATE_BLOCK, GFP_KERNEL);
 
 	if (block)
 		INIT_LIST_HEAD(&block->link);
 	return block;
+}
+
+/* Wiped: a packet that is no longer the session's must not be found there either. */
+static void free_block(struct ltt_block *block)
+{
+	memset(block->data, 0, LTT3_HEADER_SIZE);
+	kvfree(block);
 }
 
 /* May sleep. Returns false if the limit or the memory's end was reached before there were @n spare blocks. */
@@ -66,7 +74,7 @@ static bool provide(struct ltt_state *state, unsigned int n)
 		}
 		raw_spin_unlock_irqrestore(&state->lock, flags);
 		if (full) {
-			vfree(block);
+			free_block(block);
 			return false;
 		}
 	}
@@ -297,7 +305,7 @@ static void drop_blocks(struct ltt_state *state)
 	raw_spin_unlock_irqrestore(&state->lock, flags);
 	mutex_unlock(&state->reading);
 	list_for_each_entry_safe(block, next, &old, link)
-		vfree(block);
+		free_block(block);
 }
 
 /* Makes blocks for the changes that come before the dump does. Returns 0 or -ENOMEM. */
@@ -341,6 +349,18 @@ int ltt_state_dump(struct ltt_state *state, bool afresh)
 	return 0;
 }
 
+/* On a panic: ends the open packet if nobody is in it. */
+void ltt_state_seal(struct ltt_state *state)
+{
+	unsigned long flags;
+
+	if (!raw_spin_trylock_irqsave(&state->lock, flags))
+		return;
+	if (state->open && state->open->records)
+		close_block(state);
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+}
+
 void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset)
 {
 	raw_spin_lock_init(&state->lock);
@@ -361,7 +381,7 @@ void ltt_state_free(struct ltt_state *state)
 	cancel_work_sync(&state->grow);
 	drop_blocks(state);
 	list_for_each_entry_safe(block, next, &state->spare, link)
-		vfree(block);
+		free_block(block);
 }
 
 /* The open packet ends where a reader catches up with it, so that what is read is always whole packets. */

@@ -276,6 +276,22 @@ void relayfs_channel_freeze(struct relayfs_channel *chan)
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_freeze);
 
+/**
+ * relayfs_channel_seal() - make the open packets readable where they are, without locks
+ * @chan: the channel, frozen, on a machine that will not go on
+ *
+ * For a panic, whose other CPUs are stopped or about to be: a record that one of them was in the middle of is left out.
+ */
+void relayfs_channel_seal(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+
+	relayfs_for_each_stream(s, i, chan)
+		relayfs_seal_packet(s->writer);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_seal);
+
 /* ----------------------------------------------------------------------------------------------- open and close --- */
 
 static void free_channel(struct relayfs_object *obj)
@@ -542,6 +558,36 @@ const char *relayfs_channel_error(struct relayfs_channel *chan)
 	return chan->error;
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_error);
+
+struct missed {
+	struct relayfs_writer *writer;
+	u64 n;
+};
+
+static void add_missed(void *info)
+{
+	const struct missed *missed = info;
+
+	WRITE_ONCE(missed->writer->lost[LTT3_LOST_NESTED], missed->writer->lost[LTT3_LOST_NESTED] + missed->n);
+}
+
+/**
+ * relayfs_channel_count_missed() - count records that the kernel did not even call a probe for
+ * @chan: the channel
+ * @n: how many; they are lost as nested, on the first stream, as nobody knows where
+ */
+void relayfs_channel_count_missed(struct relayfs_channel *chan, u64 n)
+{
+	struct relayfs_stream *s = chan->streams[cpumask_first(cpu_possible_mask)];
+	struct missed missed = { s->writer, n };
+
+	if (!n)
+		return;
+	cpus_read_lock();
+	relayfs_on_writer(s, add_missed, &missed);
+	cpus_read_unlock();
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_count_missed);
 
 struct sample {
 	struct relayfs_writer *writer;

@@ -158,10 +158,10 @@ static void remove_dir(struct dentry *parent, struct dentry *dentry)
 	simple_rmdir(d_inode(parent), dentry);
 }
 
-static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mode)
+/* Makes an object of the client whose directory @parent is, and its directory and files; @parent's inode is locked. */
+static int make_object(struct relayfs_dir *parent, struct dentry *dentry, bool allocated)
 {
-	struct relayfs_node *parent = inode->i_private;
-	struct relayfs_client *client = parent->dir->client;
+	struct relayfs_client *client = parent->client;
 	struct relayfs_object *obj;
 	struct relayfs_dir *dir;
 	struct inode *made;
@@ -170,7 +170,7 @@ static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mod
 	obj = client->mkdir(dentry->d_name.name);
 	if (IS_ERR(obj))
 		return PTR_ERR(obj);
-	dir = make_dir(parent->dir, dentry, NULL, obj, false);
+	dir = make_dir(parent, dentry, NULL, obj, allocated);
 	if (!dir) {
 		client->rmdir(obj);
 		relayfs_object_put(obj);
@@ -182,7 +182,7 @@ static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mod
 		empty_dir(dir);
 		client->rmdir(obj);
 		ihold(made);
-		remove_dir(dentry->d_parent, dentry);
+		remove_dir(parent->dentry, dentry);
 		d_drop(dentry);
 		inode_unlock(made);
 		iput(made);
@@ -192,6 +192,38 @@ static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mod
 	relayfs_object_put(obj);	/* the inodes have theirs */
 	return err;
 }
+
+static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mode)
+{
+	const struct relayfs_node *parent = inode->i_private;
+
+	return make_object(parent->dir, dentry, false);
+}
+
+/**
+ * relayfs_make_directory() - what mkdir(2) in a client's directory does, from the kernel
+ * @client: registered
+ * @name: of the directory, which there must not be yet
+ *
+ * Return: 0, -ENOMEM, or what the client's mkdir or fill says.
+ */
+int relayfs_make_directory(struct relayfs_client *client, const char *name)
+{
+	struct dentry *parent = client->dir->dentry;
+	struct dentry *dentry;
+	int err = -ENOMEM;
+
+	inode_lock(d_inode(parent));
+	dentry = d_alloc_name(parent, name);
+	if (dentry) {
+		err = make_object(client->dir, dentry, true);
+		if (err)
+			dput(dentry);
+	}
+	inode_unlock(d_inode(parent));
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_make_directory);
 
 static int relayfs_rmdir(struct inode *inode, struct dentry *dentry)
 {

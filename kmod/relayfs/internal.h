@@ -171,6 +171,7 @@ static inline u64 relayfs_records(const struct relayfs_writer *w)
 }
 
 void relayfs_close_packet(struct relayfs_writer *w, bool even_empty);
+void relayfs_seal_packet(struct relayfs_writer *w);
 void relayfs_seal_header(struct relayfs_writer *w, struct ltt3_packet_header *h);
 u64 relayfs_discarded(const struct relayfs_writer *w);
 void relayfs_fill_header(struct relayfs_writer *w, struct ltt3_packet_header *h, u64 now);

@@ -114,6 +114,23 @@ void relayfs_seal_header(struct relayfs_writer *w, struct ltt3_packet_header *h)
 	h->records = relayfs_records(w);
 }
 
+/* In place, for whoever finds it in an image of the memory; the writer is at its end, perhaps in a record. */
+void relayfs_seal_packet(struct relayfs_writer *w)
+{
+	struct ltt3_packet_header *h;
+
+	if (!w->buf || !w->packet)
+		return;
+	h = w->buf->data;
+	relayfs_seal_header(w, h);
+	if (!READ_ONCE(w->limit) && w->record) {
+		h->content_size = 8 * ((char *)w->record - (char *)h);
+		h->packet_size = h->content_size;
+		h->records--;
+	}
+	relayfs_finish_header(w, h);
+}
+
 static void close_packet(struct relayfs_writer *w)
 {
 	struct relayfs_channel *chan = w->stream->chan;

@@ -27,6 +27,7 @@ CODES: Final = {
     "record_count": "the packet's header announces another number of records than were found",
     "time_backward": "a packet begins before the one before it ended",
     "sequence": "packets are missing that no counter tells of",
+    "bad_event": "an event that the session got at run time is described in a way that cannot be read; it is skipped",
     "not_a_stream": "the file holds no packets of this trace",
 }
 

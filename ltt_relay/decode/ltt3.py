@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,8 +72,16 @@ class Ltt3Source(Source):
         offset = found.wall_offset
         if offset is None:
             offset = int(headers["wall_offset"][0]) if headers.size else 0
-        loaded = Loaded(FORMAT, files, [], offset, found.uuid, dict(found.env), problems=problems)
-        super().__init__(path, loaded, _plan())
+        known = {event.name for event in FORMAT.events}
+        made = [event for event in found.events if event.name not in known]
+        for why in [
+            *found.wrong,
+            *(f"event {name!r} twice" for name in known & {event.name for event in found.events}),
+        ]:
+            problems.append(Problem("metadata", -1, -1, 0, "bad_event", "an event as the kernel describes it", why))
+        format = replace(FORMAT, events=(*FORMAT.events, *made)) if made else FORMAT  # noqa: A001
+        loaded = Loaded(format, files, [], offset, found.uuid, dict(found.env), problems=problems)
+        super().__init__(path, loaded, None if made else _plan())
         self.headers = headers[self.set_packets(_packets(headers))]
         self._check_order()
 

@@ -7,6 +7,10 @@ import re
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from ltt_relay.formats import tsdl
+from ltt_relay.formats.base import Event
+from ltt_relay.formats.ltt3 import FIRST_DYNAMIC_ID
+
 __all__ = ("Metadata", "parse")
 
 _ENV = re.compile(r"env\s*\{(.*?)\n\};", re.DOTALL)
@@ -18,11 +22,16 @@ _OFFSET = re.compile(r"offset\s*=\s*(-?\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """uuid of the session; wall clock minus monotonic clock in ns at its begin; the environment."""
+    """uuid of the session; wall clock minus monotonic clock in ns at its begin; the environment.
+
+    events: those that it got at run time; wrong: what is the matter with those that cannot be read.
+    """
 
     uuid: UUID | None = None
     wall_offset: int | None = None
     env: dict[str, str | int] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
 def _text(escaped: str) -> str:
@@ -39,4 +48,5 @@ def parse(text: str) -> Metadata:
             env[name] = int(number) if number else _text(quoted)
     uuid, seconds, rest = _UUID.search(text), _OFFSET_S.search(text), _OFFSET.search(text)
     offset = int(seconds[1]) * 1_000_000_000 + (int(rest[1]) if rest else 0) if seconds else None
-    return Metadata(UUID(uuid[1]) if uuid else None, offset, env)
+    events, wrong = tsdl.events(text, FIRST_DYNAMIC_ID)
+    return Metadata(UUID(uuid[1]) if uuid else None, offset, env, events, wrong)

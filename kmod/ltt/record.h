@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* How a record of a session's event begins and ends: in place, behind the session's filter, before its trigger. */
+#ifndef LTT_RECORD_H
+#define LTT_RECORD_H
+
+#include "internal.h"
+
+static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_session_event *se, u16 id, size_t size)
+{
+	void *payload;
+	u64 now;
+
+	local_irq_save(slot->flags);
+	now = ktime_get_mono_fast_ns();
+	payload = __relayfs_reserve(this_cpu_ptr(se->writers), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
+	if (unlikely(!payload))
+		local_irq_restore(slot->flags);
+	return payload;
+}
+
+/*
+ * Begins a record of event @NAME with @more bytes behind the fixed part; @other is a task besides the current one. NULL if
+ * there is none to be written; else ltt_end() ends it, with the same @data, and between them nothing may be called that
+ * can fault, sleep or be traced.
+ */
+#define ltt_begin(slot, data, NAME, other, more)							\
+({													\
+	struct ltt_session_event *se__ = (data);							\
+	void *p__ = NULL;										\
+													\
+	if (likely(!se__->filtered) || ltt_filter_pass(&se__->filter, other))				\
+		p__ = ltt_reserve(slot, se__, LTT3_ID_##NAME, LTT3_##NAME##_SIZE + (more));		\
+	p__;												\
+})
+
+/* The same for an event that was made at run time, with all of its payload's @size. */
+#define ltt_begin_id(slot, se, id, other, size)								\
+	(!(se)->filtered || ltt_filter_pass(&(se)->filter, other) ? ltt_reserve(slot, se, id, size) : NULL)
+
+static __always_inline void ltt_end(struct relayfs_slot *slot, void *data)
+{
+	if (static_branch_unlikely(&ltt_triggers))
+		ltt_trigger_check(data, slot->writer->record);
+	relayfs_commit(slot);
+}
+
+#endif
