@@ -493,7 +493,7 @@ void relayfs_channel_close(struct relayfs_channel *chan)
 	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
 		relayfs_on_writer(s, detach_writer, s->writer);
-		if (s->drain)
+		while (s->drain)
 			relayfs_end_drain(s);
 		s->live = NULL;
 		mutex_unlock(&s->lock);

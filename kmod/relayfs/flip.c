@@ -3,7 +3,8 @@
  * Changes of ring: what resize, snapshot and reset come down to.
  *
  * A change ("flip") is made for each stream on its own CPU: the packet is closed, the writer gets the new ring, and the
- * reader finds the old one as the stream's drain, to be read out first. At most one flip waits for readers.
+ * reader finds the old one as the stream's drain, to be read out first. At most one flip waits for readers, unless a ring
+ * grows: then each half as large one is read before the next.
  */
 #include <linux/cpu.h>
 #include <linux/export.h>
@@ -32,7 +33,7 @@ static void flip_writer(void *info)
 
 /*
  * Gives all writers @ring (one reference is used up); what they wrote to becomes the drain of each stream.
- * Caller holds the channel's mutex and cpus_read_lock, and no stream has a drain.
+ * Caller holds the channel's mutex and cpus_read_lock, and has seen to it that there is room for a drain.
  */
 static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bool snapshot)
 {
@@ -51,8 +52,13 @@ static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bo
 		buf = relayfs_ring_buf(old, s->cpu);
 		if (buf) {
 			relayfs_ring_get(old);
-			s->drain = old;
-			s->drain_limit = buf->subbufs_produced;
+			if (s->drain) {
+				s->later[s->n_later].ring = old;
+				s->later[s->n_later++].limit = buf->subbufs_produced;
+			} else {
+				s->drain = old;
+				s->drain_limit = buf->subbufs_produced;
+			}
 		}
 		s->snapshot_end = snapshot;
 		mutex_unlock(&s->lock);
@@ -70,12 +76,26 @@ static bool drain_pending(struct relayfs_channel *chan)
 
 	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
-		if (s->drain && !relayfs_drain_left(s))
+		while (s->drain && !relayfs_drain_left(s))
 			relayfs_end_drain(s);
 		pending |= !!s->drain;
 		mutex_unlock(&s->lock);
 	}
 	return pending;
+}
+
+static bool room_for_drain(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	bool room = true;
+	unsigned int i;
+
+	relayfs_for_each_stream(s, i, chan) {
+		mutex_lock(&s->lock);
+		room &= s->n_later < RELAYFS_MAX_DRAINS;
+		mutex_unlock(&s->lock);
+	}
+	return room;
 }
 
 /* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
@@ -142,7 +162,7 @@ unlock:
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
 
-static int resize(struct relayfs_channel *chan, size_t n_subbufs)
+static int resize(struct relayfs_channel *chan, size_t n_subbufs, bool grow)
 {
 	struct relayfs_ring *ring;
 
@@ -156,7 +176,7 @@ static int resize(struct relayfs_channel *chan, size_t n_subbufs)
 	}
 	if (chan->attr.flags & RELAYFS_FLIGHT)
 		return relayfs_refuse(chan, -EBUSY, "a flight recorder is resized before its first start");
-	if (drain_pending(chan))
+	if (drain_pending(chan) && !(grow && room_for_drain(chan)))
 		return relayfs_refuse(chan, -EBUSY, "what was recorded before the last resize has not been read yet");
 	ring = relayfs_ring_open(chan, n_subbufs, 1);
 	if (IS_ERR(ring))
@@ -181,7 +201,7 @@ int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
-	err = resize(chan, n_subbufs);
+	err = resize(chan, n_subbufs, false);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;
@@ -205,31 +225,28 @@ static unsigned int fill_level(struct relayfs_channel *chan)
 }
 
 /*
- * Makes the ring larger at half full, and half as large after quiet_seconds at less than an eighth.
+ * Makes the ring twice as large at half full, and half as large after quiet_seconds at less than an eighth.
  *
- * It grows at once to the largest size there is memory for: until the old ring has been read it cannot grow again, and
- * a reader that is behind will not have read it in time.
+ * It grows step by step, whether or not the old ring has been read: to allocate the largest at once takes so long that a
+ * burst fills what is left of the smallest meanwhile.
  */
 void relayfs_resize_to_need(struct work_struct *work)
 {
 	struct relayfs_channel *chan = container_of(to_delayed_work(work), struct relayfs_channel, resize);
-	size_t n;
+	unsigned int level;
+	size_t n, max;
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
 	n = chan->attr.n_subbufs;
-	if (chan->state == RELAYFS_RUNNING && !drain_pending(chan)) {
-		unsigned int level = fill_level(chan);
-
-		if (level >= 50) {
-			size_t more = chan->attr.n_subbufs_max;
-
-			while (more > n && resize(chan, more))
-				more = more / 2 > n ? more / 2 : 0;
-		}
-		chan->quiet = level < 12 ? chan->quiet + 1 : 0;
+	max = chan->attr.n_subbufs_max;
+	if (chan->state == RELAYFS_RUNNING) {
+		level = fill_level(chan);
+		if (level >= 50 && n < max)
+			resize(chan, min(2 * n, max), true);
+		chan->quiet = level < 12 && !drain_pending(chan) ? chan->quiet + 1 : 0;
 		if (chan->quiet >= quiet_seconds && n / 2 >= chan->n_subbufs_min) {
-			resize(chan, n / 2);
+			resize(chan, n / 2, false);
 			chan->quiet = 0;
 		}
 	}

@@ -37,6 +37,9 @@ struct relayfs_ring {
 	size_t subbuf_size;
 };
 
+/* As often as a ring can double before it has the largest number of sub-buffers. */
+#define RELAYFS_MAX_DRAINS 16
+
 /**
  * struct relayfs_stream - one file's worth of a channel; outlives rings
  * @chan: the channel, which embeds or owns all its streams
@@ -52,6 +55,8 @@ struct relayfs_ring {
  * @live: ring that the writer writes to, NULL before the first start
  * @drain: ring to be read out first: a snapshot, or what was before a resize
  * @drain_limit: sub-buffer of @drain to stop at
+ * @later: rings to be read out after that, of a channel that grew faster than it was read
+ * @n_later: how many
  * @snapshot_end: an end-of-file is due behind @drain
  * @offset: bytes of the first packet already handed out
  * @read: records handed out whole
@@ -75,6 +80,11 @@ struct relayfs_stream {
 	struct relayfs_ring *live;
 	struct relayfs_ring *drain;
 	size_t drain_limit;
+	struct {
+		struct relayfs_ring *ring;
+		size_t limit;
+	} later[RELAYFS_MAX_DRAINS];
+	unsigned int n_later;
 	bool snapshot_end;
 	size_t offset;
 	u64 read;

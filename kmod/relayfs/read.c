@@ -22,25 +22,48 @@ size_t relayfs_drain_left(struct relayfs_stream *s)
 	return buf ? s->drain_limit - min(s->drain_limit, relayfs_ring_oldest(s->drain, buf)) : 0;
 }
 
+/* Goes on to the next drain, if there is one. */
 void relayfs_end_drain(struct relayfs_stream *s)
 {
 	relayfs_ring_put(s->drain);
 	s->drain = NULL;
+	if (s->n_later) {
+		s->drain = s->later[0].ring;
+		s->drain_limit = s->later[0].limit;
+		s->n_later--;
+		memmove(s->later, s->later + 1, s->n_later * sizeof(s->later[0]));
+	}
 	s->offset = 0;
 }
 
-/* Throws away what is left of the drain, but for the packet that a reader is in the middle of. Returns its records. */
+static u64 count_records(struct relayfs_stream *s, struct relayfs_ring *ring, size_t from, size_t limit)
+{
+	struct rchan_buf *buf = relayfs_ring_buf(ring, s->cpu);
+	u64 records = 0;
+
+	for (; from < limit; from++)
+		records += relayfs_ring_packet(ring, buf, from)->records;
+	return records;
+}
+
+/* Throws away what is left of all drains, but for the packet that a reader is in the middle of. Returns its records. */
 u64 relayfs_cut_drain(struct relayfs_stream *s)
 {
 	struct rchan_buf *buf = relayfs_ring_buf(s->drain, s->cpu);
-	size_t index, keep;
 	u64 records = 0;
+	size_t keep;
 
 	if (!buf)
 		return 0;
+	while (s->n_later) {
+		struct relayfs_ring *ring = s->later[--s->n_later].ring;
+		size_t oldest = relayfs_ring_oldest(ring, relayfs_ring_buf(ring, s->cpu));
+
+		records += count_records(s, ring, oldest, s->later[s->n_later].limit);
+		relayfs_ring_put(ring);
+	}
 	keep = relayfs_ring_oldest(s->drain, buf) + (s->offset && atomic_read(&s->open) ? 1 : 0);
-	for (index = keep; index < s->drain_limit; index++)
-		records += relayfs_ring_packet(s->drain, buf, index)->records;
+	records += count_records(s, s->drain, keep, s->drain_limit);
 	s->drain_limit = min(keep, s->drain_limit);
 	if (!relayfs_drain_left(s))
 		relayfs_end_drain(s);
@@ -103,7 +126,7 @@ static enum front stream_front(struct relayfs_stream *s, struct packet *p)
 	p->header = &s->final;
 	if (state == RELAYFS_DEAD)
 		return FRONT_END;
-	if (s->drain) {
+	while (s->drain) {
 		if (ring_front(s, s->drain, s->drain_limit, p))
 			return FRONT_PACKET;
 		relayfs_end_drain(s);
