@@ -8,16 +8,16 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev dkms mandoc zsh fish
 
-.PHONY: help setup lint test generate demo bench modules man clean
+.PHONY: help setup lint test test-debug-kernel generate demo bench modules man clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/stamp  ## install what is missing: Debian packages, and Python packages into .venv
 
-.venv/stamp-apt: Makefile
-	@mkdir -p .venv
-	@missing=; for package in $(PACKAGES); do \
+# $(call install,PACKAGES): those of them that are missing
+define install
+	@missing=; for package in $(1); do \
 		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
 	done; \
 	if [ -n "$$missing" ]; then \
@@ -25,6 +25,11 @@ setup: .venv/stamp  ## install what is missing: Debian packages, and Python pack
 		$(SUDO) apt-get -qq update; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null; \
 	fi
+endef
+
+.venv/stamp-apt: Makefile
+	@mkdir -p .venv
+	$(call install,$(PACKAGES))
 	@touch $@
 
 .venv/stamp: pyproject.toml constraints.txt .venv/stamp-apt
@@ -40,6 +45,10 @@ lint: setup  ## ruff and mypy
 
 test: lint  ## all checks and tests, the guest ones included
 	$(PYTHON) -m pytest
+
+test-debug-kernel: setup  ## the guest tests on a kernel that finds faults (KASAN, lockdep …), built once in 20 minutes
+	$(call install,flex bison libelf-dev)
+	LTT_RELAY_KERNEL=6.1-debug $(PYTHON) -m pytest tests/vm
 
 generate: setup  ## rewrite what is derived from formats/
 	$(PYTHON) -m ltt_relay.formats.generate

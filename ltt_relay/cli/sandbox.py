@@ -34,8 +34,8 @@ _EXAMPLES = examples(
     default="6.1",
     show_default=True,
     metavar="VERSION",
-    help="A version (6.1.0-50-amd64), a series (5.10, 6.1, 6.12, 7), 'newest', any of these with -rt, or the path of "
-    "a built kernel tree.",
+    help="A version (6.1.0-50-amd64), a series (5.10, 6.1, 6.12, 7), 'newest', any of these with -rt, 6.1-debug (built "
+    "here with KASAN, lockdep and more), or the path of a built kernel tree.",
 )
 @click.option("--cpus", type=click.IntRange(1, 255), metavar="N", help="CPUs. [default: 2, with --icount 1]")
 @click.option("--memory", default="1G", show_default=True, metavar="SIZE", help="Memory, such as 512M or 2G.")

@@ -146,7 +146,8 @@ class Guest:
             initrd.write_bytes(
                 self._initrd(kernel, rw, _command_script(words, directory, variables), has_stdin=stdin is not None)
             )
-            machine = Machine(kernel.boot, initrd, cpus, self.memory, self.icount, accelerator, rw, self.append)
+            append = (*kernel.words, *self.append)
+            machine = Machine(kernel.boot, initrd, cpus, self.memory, self.icount, accelerator, rw, append)
             session = Session(
                 machine,
                 Streams(stdin, stdout, stderr),

@@ -2,7 +2,8 @@
 """Kernels to boot: which one is meant, and how it gets into the user's cache.
 
 A kernel is asked for by ABI version (``6.1.0-50-amd64``), by series (``6.1``, ``7``), as ``newest``, with ``-rt`` for
-the real-time flavour, or as the path of a build tree. Debian's packages are unpacked, never installed.
+the real-time flavour, ``-debug`` for one that is built here to find faults, or as the path of a build tree. Debian's
+packages are unpacked, never installed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ltt_relay.sandbox import image
 from ltt_relay.sandbox.cache import cache_dir, locked, staging
+from ltt_relay.sandbox.debug import debug_kernel
 from ltt_relay.sandbox.errors import SandboxError, UnreachableError
 from ltt_relay.sandbox.packages import RELEASES, PackageIndex, host_release, unpack
 
@@ -44,7 +46,7 @@ class Request:
     """What was asked for: an exact version, or the newest of a series and flavour."""
 
     series: tuple[int, ...] = ()  # a prefix of the version; empty for the newest of all
-    flavour: str = ""  # "", "rt", "cloud"
+    flavour: str = ""  # "", "rt", "cloud", "debug"
     exact: str | None = None
 
     def __str__(self) -> str:
@@ -65,6 +67,7 @@ class Kernel:
         modules: directory with the modules (``lib/modules/VERSION``, or the build tree).
         build: the directory that external modules are built against.
         packaged: False for a build tree of the user's.
+        words: for the command line of this kernel.
 
     """
 
@@ -74,6 +77,7 @@ class Kernel:
     modules: Path
     build: Path
     packaged: bool = True
+    words: tuple[str, ...] = ()
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -91,12 +95,12 @@ def parse_request(text: str) -> Request:
     text = text.strip()
     if match := _IMAGE_NAME.fullmatch(f"linux-image-{text}"):
         return Request(version_key(match["number"])[:2], match["flavour"] or "", text)
-    if match := re.fullmatch(r"(?P<series>newest|\d+(?:\.\d+){0,2})(?:-(?P<flavour>rt|cloud))?", text):
+    if match := re.fullmatch(r"(?P<series>newest|\d+(?:\.\d+){0,2})(?:-(?P<flavour>rt|cloud|debug))?", text):
         series = () if match["series"] == "newest" else tuple(map(int, match["series"].split(".")))
         return Request(series, match["flavour"] or "")
     raise SandboxError(
-        f"--kernel {text!r}: expected a version such as 6.1.0-50-amd64, a series such as 6.1, 6.1-rt or 7, 'newest', "
-        "or the path of a kernel build tree (with a slash in it)"
+        f"--kernel {text!r}: expected a version such as 6.1.0-50-amd64, a series such as 6.1, 6.1-rt, 6.1-debug or 7, "
+        "'newest', or the path of a kernel build tree (with a slash in it)"
     )
 
 
@@ -144,6 +148,8 @@ def find_kernel(wanted: str | os.PathLike[str] = DEFAULT_KERNEL) -> Kernel:
     if "/" in text or text in {".", ".."}:
         return _from_tree(Path(text).resolve())
     request = parse_request(text)
+    if request.flavour == "debug":
+        return _from_tree(debug_kernel(request.series))
     if request.exact and (kernel := _cached(request.exact)):
         return kernel
     try:
@@ -279,11 +285,15 @@ def _from_tree(tree: Path) -> Kernel:
     status = bzimage.stat()
     identity = f"tree-{status.st_mtime_ns:x}-{status.st_size:x}"
     version = release.read_text().strip()
+    config = (tree / ".config").read_text().splitlines() if (tree / ".config").exists() else []
     with locked(f"tree-{version}"):
         boot = cache_dir("trees", version) / f"vmlinux-{identity}"
         if not boot.exists():
             for old in boot.parent.iterdir():
                 old.unlink()
-            if not image.extract_vmlinux(bzimage, boot):
+            # The PVH entry of a kernel with KASAN touches shadow memory that is not there yet (as of 6.1).
+            if "CONFIG_KASAN=y" in config or not image.extract_vmlinux(bzimage, boot):
                 boot = bzimage
-    return Kernel(version, identity, boot, tree, tree, packaged=False)
+    # Consoles take a lock that sleeps on PREEMPT_RT, wherever printk is called: this check would find nothing else.
+    words = ("loglevel=1",) if "CONFIG_PROVE_RAW_LOCK_NESTING=y" in config else ()
+    return Kernel(version, identity, boot, tree, tree, packaged=False, words=words)

@@ -7,7 +7,6 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from handmade import Row, switch, write
 
 import ltt_relay
 from ltt_relay import analysis, plot
@@ -15,6 +14,7 @@ from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.analysis.report import sections, text
 from ltt_relay.cli.plot import KINDS
 from ltt_relay.plot.page import page
+from tests.analysis.handmade import Row, switch, write
 
 
 @pytest.fixture

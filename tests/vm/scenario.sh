@@ -4,6 +4,7 @@
 out=$1
 python=$2
 export PYTHONPATH=$3
+. "$3/tests/vm/common.sh"
 ltt=/sys/kernel/relay/ltt
 relay() { "$python" -m ltt_relay.cli "$@"; }
 work() {
@@ -174,10 +175,6 @@ echo $? >"$out/command-status"
 echo "== unload"
 ls "$ltt" >"$out/left"
 umount /sys/kernel/relay
-(
-	for module in evlog klog ltt relayfs; do
-		[ ! -d /sys/module/$module ] || rmmod $module || exit 1
-	done
-) >"$out/unload" 2>&1
+unload >"$out/unload" 2>&1
 echo $? >>"$out/unload"
-dmesg >"$out/dmesg"
+finish "$out"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Running a script of this directory in a guest, and judging what the kernel said meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ltt_relay.sandbox import Completed, Guest
+from ltt_relay.sandbox.kernels import find_kernel
+from ltt_relay.sandbox.modules import build_modules
+
+__all__ = ("ROOT", "complaints", "counters", "kernel", "run_script")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# How a kernel, lockdep, KASAN, kmemleak and their like begin when something is wrong.
+_COMPLAINTS = re.compile(
+    r".*(?:WARNING|BUG|Oops|Call Trace|general protection|KASAN:|ODEBUG|INFO: |unreferenced object|refcount_t|"
+    r"possible (?:recursive|circular|irq)|inconsistent lock state|suspicious RCU|sleeping function|"
+    r"scheduling while atomic|DEBUG_LOCKS_WARN|MAX_LOCK\w* too low|kmemleak: .* suspected).*"
+)
+
+
+def kernel() -> str:
+    """Return which kernel the tests are to run on: LTT_RELAY_KERNEL, by default 6.1."""
+    return os.environ.get("LTT_RELAY_KERNEL", "6.1")
+
+
+def complaints(log: str) -> list[str]:
+    """Return the lines of a kernel's log that begin a complaint."""
+    return _COMPLAINTS.findall(log)
+
+
+def run_script(script: str, out: Path, *words: str, timeout: float, cpus: int = 2, **more: Any) -> Completed:
+    """Run a script in a guest: $1 is `out`, $2 Python, $3 the project, $4 the modules' build, then `words`.
+
+    A debug kernel is given more time and memory. What the script said is left in `out`/said.
+    """
+    name = kernel()
+    slow = name.endswith("-debug")
+    build = build_modules(find_kernel(name))
+    guest = Guest(kernel=name, cpus=cpus, memory="2G" if slow else "1G", rw=[out], **more)
+    command = ["sh", str(ROOT / "tests/vm" / script), str(out), sys.executable, str(ROOT), str(build), *words]
+    done = guest.run(command, timeout=timeout * (6 if slow else 1))
+    (out / "said").write_bytes(done.stdout + done.stderr)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+    return done
+
+
+def counters(path: Path) -> dict[str, int]:
+    """Return a file of counters summed over its CPUs."""
+    header, *rows = path.read_text().splitlines()
+    names = header.split()
+    values = [list(map(int, row.split())) for row in rows]
+    return {name: sum(row[i] for row in values) for i, name in enumerate(names) if name != "cpu"}
