@@ -19,6 +19,7 @@ from ltt_relay.analysis.interrupts import (
     soft_intervals,
 )
 from ltt_relay.analysis.locks import contention, contentions, futex_waits, futexes
+from ltt_relay.analysis.logs import log_attributes, query_log
 from ltt_relay.analysis.offcpu import off_cpu, off_cpu_time, wakeup_pairs
 from ltt_relay.analysis.sched import (
     cpu_time,
@@ -41,9 +42,9 @@ from ltt_relay.analysis.usage import cpu_usage, event_rates, losses, page_faults
 __all__ = (
     "MissingEventError", "Window", "block_io", "block_requests", "contention", "contentions", "cpu_time", "cpu_usage",
     "critical_path", "critical_path_time", "event_rates", "futex_waits", "futexes", "handler_intervals", "interrupts",
-    "losses", "main_task", "migration_counts", "migrations", "off_cpu", "off_cpu_time", "page_faults",
-    "preemption_counts", "preemptions", "queue_depth", "run_intervals", "run_queue", "runqueue_wait", "runqueue_waits",
-    "soft_interrupt_delay", "soft_interrupt_latency", "soft_interrupts", "soft_intervals", "syscall_durations",
-    "syscall_errors", "syscall_outliers", "syscalls", "task_states", "timer_expiries", "timers", "utc",
-    "wakeup_latencies", "wakeup_latency", "wakeup_pairs",
+    "log_attributes", "losses", "main_task", "migration_counts", "migrations", "off_cpu", "off_cpu_time", "page_faults",
+    "preemption_counts", "preemptions", "query_log", "queue_depth", "run_intervals", "run_queue", "runqueue_wait",
+    "runqueue_waits", "soft_interrupt_delay", "soft_interrupt_latency", "soft_interrupts", "soft_intervals",
+    "syscall_durations", "syscall_errors", "syscall_outliers", "syscalls", "task_states", "timer_expiries", "timers",
+    "utc", "wakeup_latencies", "wakeup_latency", "wakeup_pairs",
 )  # fmt: skip
