@@ -8,7 +8,7 @@ tracepoint for it, the event has its name and its fields' names; what LTT did no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -83,7 +83,8 @@ KINDS: Final = (
        ("system_type:x", "kernel"), ("major", "version"), ("minor", "version"),
        ("buffer_size", "bytes of a sub-buffer"), ("event_mask:x", "bit n: event n is recorded"),
        ("details_mask:x", "bit n: event n has its struct"), ("log_cpuid", "1 if records have a CPU"),
-       ("use_tsc", "1 if times are cycles"), ("flight_recorder", "1 if old sub-buffers are overwritten")),
+       ("use_tsc", "1 if times are cycles"), ("cpu_id", "CPU"),
+       ("flight_recorder", "1 if old sub-buffers are overwritten")),
     _k(1, 0, "sys_enter", "sys", "syscall", "a system call begins",
        ("syscall_id=id", "its number"), ("address=ip:x", "instruction that made it")),
     _k(2, 0, "sys_exit", "sys", "syscall", "a system call ends"),
@@ -249,11 +250,13 @@ def _named(name: str, number: construct.FormatField, doc: str, how: str) -> Fiel
 
 
 def events(
-    kinds: Iterable[Kind], layouts: Mapping[int, tuple[Slot, ...]], order: str, details: int = -1
-) -> Iterator[Event]:
+    kinds: Iterable[Kind], layouts: Mapping[int, tuple[Slot, ...]], order: str, details: int = -1,
+    text: Callable[[], construct.Construct] = cstring,
+) -> Iterator[Event]:  # fmt: skip
     """Yield the events of a trace: those of `kinds` that are in `layouts`.
 
-    Where `details` has no bit for a number its records have no struct, and one event stands for all sub-numbers.
+    Where `details` has no bit for a number its records have no struct, and one event stands for all sub-numbers. text:
+    what is behind the structs of those that have a text.
     """
     for kind in kinds:
         if kind.id not in layouts:
@@ -264,7 +267,7 @@ def events(
         slots = layouts[kind.id] if told else ()
         members = list(_members(kind, slots, order))
         if kind.text and told:
-            members.append(field(kind.text[0], cstring(), kind.text[1]))
+            members.append(field(kind.text[0], text(), kind.text[1]))
         tid = "prev_pid" if kind.id == 7 and told else None
         yield Event(event_id(kind.id, kind.sub), kind.name, kind.group, kind.ltt_class, kind.doc, struct(*members),
                     tid=tid)  # fmt: skip

@@ -30,7 +30,7 @@ class Shape:
 
     sub: the struct begins with a sub-number. length_at: where in the struct the length of what is behind it is, to
     which `extra` is added (-1: nothing is behind it), for sub-numbers whose bit is set in `subs`. text: a text ended by
-    NUL is behind it.
+    NUL is behind it, and behind that are `tail` bytes.
     """
 
     size: int
@@ -39,6 +39,7 @@ class Shape:
     extra: int = 0
     subs: int = -1
     text: bool = False
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def _behind(framing: ClassicFraming, shape: Shape, data: bytes, body: int, conte
     """Return the bytes behind the struct; more than there is room for if that is damaged."""
     if shape.text:
         end = data.find(b"\0", body + shape.size, content)
-        return end + 1 - body - shape.size if end >= 0 else content
+        return end + 1 - body - shape.size + shape.tail if end >= 0 else content
     if shape.length_at < 0 or body + shape.size > content:
         return 0
     if shape.sub and not (data[body] < 32 and shape.subs >> data[body] & 1):

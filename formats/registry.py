@@ -16,7 +16,7 @@ __all__ = ("READERS", "detect", "reader")
 
 #: Modules of this package that have `claims` and `load` (see `loaded.py`); LTT 3.0 is what a
 #: directory is if it is nothing else, so it comes last.
-READERS: Final = ("classic", "blktrace", "lttng2", "ltt3")
+READERS: Final = ("classic", "k42", "poly", "blktrace", "lttng2", "ltt3")
 
 
 def reader(name: str) -> ModuleType:

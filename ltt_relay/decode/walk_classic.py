@@ -17,8 +17,9 @@ from ltt_relay.formats.classic_walk import ClassicFraming
 __all__ = ("ClassicWalker",)
 
 # Columns of `shapes`, a row for each id: bytes of the struct (-1: no such id), whether it begins with a sub-number,
-# where a length is in it, what is added to that, the sub-numbers that have it, whether a text follows.
-_COLUMNS = 6
+# where a length is in it, what is added to that, the sub-numbers that have it, whether a text follows, and bytes
+# behind that.
+_COLUMNS = 7
 
 
 @compiled
@@ -29,7 +30,7 @@ def _length(buf8: np.ndarray, body: int, content: int, shape: np.ndarray, big: b
         p = body + size
         while p < content and buf8[p] != 0:
             p += 1
-        return p + 1 - body
+        return p + 1 - body + shape[6]
     if shape[2] < 0 or body + size > content:
         return size
     if shape[1] != 0 and not (buf8[body] < 32 and (shape[4] >> np.int64(buf8[body])) & 1):
@@ -213,7 +214,7 @@ class ClassicWalker(RecordWalker):
         assert isinstance(framing, ClassicFraming)
         shapes = np.full((256, _COLUMNS), -1, np.int64)
         for number, s in framing.shapes.items():
-            shapes[number] = (s.size, s.sub, s.length_at, s.extra, s.subs & 0xFFFF_FFFF, s.text)
+            shapes[number] = (s.size, s.sub, s.length_at, s.extra, s.subs & 0xFFFF_FFFF, s.text, s.tail)
         self._rules = (
             shapes, framing.order == ">", framing.id_size, int(framing.cpu), int(framing.sizes),
             int(framing.end_size), framing.cycles, framing.cpus[0] if framing.cpus else -1, plan.kind_of_id,
