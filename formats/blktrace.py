@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ltt_relay.formats.base import Event, Format, HeaderFraming, Naming, PacketClock, Stream
-from ltt_relay.formats.fields import BIG, LITTLE, Field, chars, field, flags, integer, pad, struct
+from ltt_relay.formats.fields import BIG, LITTLE, Field, chars, field, flags, integer, pad, rest_text, struct, when_flag
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
 
 __all__ = ("ACTIONS", "CATEGORIES", "NOTES", "claims", "format_of", "load")
@@ -88,20 +88,22 @@ def _header(version: int, order: str) -> tuple[Field, ...]:
     )
 
 
-def _pdu(what: int, note: bool) -> tuple[Field, ...]:
-    """What is behind the header, of those that always have it; it is big endian whatever the rest is."""
+def _pdu(what: int, note: bool, order: str) -> tuple[Field, ...]:
+    """What is behind the header: a cgroup's id if there is one; the rest is big endian whatever the header is."""
+    cgroup = field("cgroup", when_flag("action", "cgroup", integer(64, signed=False, order=order)), "id of its cgroup")
     u32, u64 = integer(32, signed=False, order=BIG), integer(64, signed=False, order=BIG)
     if not note and what == 15:
         return (
+            cgroup,
             field("to_dev", u32, "device that it was mapped to: major << 20 | minor", hint="hex"),
             field("from_dev", u32, "device that it was mapped from: major << 20 | minor", hint="hex"),
             field("from_sector", u64, "sector there", unit="512 B"),
         )
     if not note and what in {10, 11}:
-        return (field("depth", u64, "requests that waited"),)
+        return cgroup, field("depth", u64, "requests that waited")
     if not note and what == 13:
-        return (field("split_sector", u64, "where it was split", unit="512 B"),)
-    return ()
+        return cgroup, field("split_sector", u64, "where it was split", unit="512 B")
+    return (cgroup,)
 
 
 @functools.cache
@@ -111,11 +113,12 @@ def format_of(version: int, order: str) -> Format:
     header = _header(version, order)
     events = []
     for what, (letter, name, doc) in ACTIONS.items():
-        payload = struct(*header, *_pdu(what, note=False))
+        payload = struct(*header, *_pdu(what, note=False, order=order))
         events.append(Event(what, name, "block", "file_system", f"{doc} ({letter})", payload, tid="pid", provider=name))
     notes = {
         0: (field("name", chars(16), "its name"),),
         1: (field("seconds", u32, "since 1970", unit="s"), field("nanoseconds", u32, "and", unit="ns")),
+        2: (*_pdu(2, note=True, order=order), field("text", rest_text(), "what was written")),
     }
     for what, (_, name, doc) in NOTES.items():
         payload = struct(*header, *notes.get(what, ()))

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import construct
 
+from ltt_relay.formats import registry
 from ltt_relay.formats.base import Event, Format, Framing, HeaderFraming, LengthFraming
 from ltt_relay.formats.loaded import Loaded, Packet
 
@@ -175,10 +176,10 @@ def parse(loaded: Loaded, parser: Parser | None = None) -> Iterator[Parsed]:
             yield found._replace(packet=number, offset=offset, file=file.name)
 
 
-def records(path: Path, module: ModuleType) -> Iterator[Parsed]:
-    """Yield the records of the trace at `path`, of the format that `module` reads."""
-    own: Callable[[Path], Iterator[Parsed]] | None = getattr(module, "records", None)
+def records(path: Path, format: ModuleType | Format) -> Iterator[Parsed]:  # noqa: A002
+    """Yield the records of the trace at `path`, of a format or the module that reads it."""
+    own: Callable[[Path], Iterator[Parsed]] | None = getattr(format, "records", None)
     if own is not None:
         yield from own(path)
     else:
-        yield from parse(module.load(path))
+        yield from parse(registry.load(path, format))

@@ -19,7 +19,7 @@ import click
 from ltt_relay import __version__
 from ltt_relay.errors import UserError
 
-__all__ = ("COMMANDS", "examples", "exit_status", "fail_on_option", "main")
+__all__ = ("COMMANDS", "examples", "exit_status", "fail_on_option", "format_option", "main")
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
 COMMANDS: dict[str, str] = {
@@ -111,6 +111,16 @@ def fail_on_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="lost,problems",
         callback=_parse_fail_on,
         help="Exit with 1 if records were lost, or if there are problems.",
+    )(function)
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --format: how to read the trace, if its bytes do not tell."""
+    return click.option(
+        "--format",
+        "format_name",
+        metavar="NAME|FILE.py",
+        help="Format of the trace, or a Python file that defines one and is run. [default: what its bytes tell]",
     )(function)
 
 

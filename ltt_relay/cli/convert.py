@@ -11,7 +11,7 @@ from typing import Literal
 
 import click
 
-from ltt_relay.cli import COMMANDS, exit_status, fail_on_option
+from ltt_relay.cli import COMMANDS, exit_status, fail_on_option, format_option
 
 __all__ = ("command",)
 
@@ -26,6 +26,7 @@ Examples:
   ltt-relay convert /traces -o out/ -j 8                     every trace below, out/<its path>/…
   ltt-relay convert /traces -o out/ -j 8 --resume            go on after a kill
   ltt-relay convert /traces -o out/ --dask tcp://host:8786   on a cluster
+  ltt-relay convert dump.bin -o out/ --format mine.py        a format of one's own
   ltt-relay convert trace/ -o out/ --to perfetto             open out/trace.perfetto-trace in ui.perfetto.dev
   ltt-relay convert trace/ -o out/ --to ctf                  open out/ctf in Trace Compass, as a kernel trace
 """
@@ -72,6 +73,7 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
 @click.option(
     "--dask", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it; they see the same files."
 )
+@format_option
 @fail_on_option
 def command(
     traces: tuple[Path, ...],
@@ -85,6 +87,7 @@ def command(
     time: Literal["utc", "ns"],
     resume: bool,
     dask: str | None,
+    format_name: str | None,
     fail_on: frozenset[str],
 ) -> None:
     """Convert each trace at or below TRACES into DIR/<its path>/<event>.csv, with gaps, problems and a manifest.
@@ -99,7 +102,7 @@ def command(
     from ltt_relay.export.batch import convert
     from ltt_relay.export.convert import Options
 
-    options = Options(to, merge, events, since, until, time)
+    options = Options(to, merge, events, since, until, time, format_name)
     failed = lost = problems = records = n = 0
     with _progress() as (begin, wrote, done):
         for result in convert(traces, output, options, jobs, resume, dask, wrote, begin):

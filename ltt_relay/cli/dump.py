@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli import COMMANDS, examples, format_option
 from ltt_relay.errors import UserError
 
 __all__ = ("command",)
@@ -23,7 +23,8 @@ _EXAMPLES = examples(
 @click.command("dump", short_help=COMMANDS["dump"], epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path, exists=True))
 @click.option("--packet", type=click.IntRange(min=0), metavar="N", help="Only the N-th packet of each file.")
-def command(trace: Path, packet: int | None) -> None:
+@format_option
+def command(trace: Path, packet: int | None, format_name: str | None) -> None:
     """Print every record of TRACE with its offset, field by field.
 
     Slow on purpose: each record goes through the format's construct definition. Of LTT 3.0, TRACE can be one stream
@@ -32,9 +33,9 @@ def command(trace: Path, packet: int | None) -> None:
     from ltt_relay.formats import oracle, registry
     from ltt_relay.formats.loaded import LoadError
 
-    module = registry.detect(trace) or registry.reader(registry.READERS[-1])
     try:
-        for found in oracle.records(trace, module):
+        format_ = registry.named(format_name) if format_name else registry.detect(trace)
+        for found in oracle.records(trace, format_ or registry.reader(registry.READERS[-1])):
             if packet is None or found.packet == packet:
                 fields = {"time": found.time, **found.fields} if found.time is not None else found.fields
                 text = " ".join(f"{name}={value}" for name, value in fields.items())

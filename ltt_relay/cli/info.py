@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples, exit_status, fail_on_option
+from ltt_relay.cli import COMMANDS, examples, exit_status, fail_on_option, format_option
 
 __all__ = ("command",)
 
@@ -27,12 +27,13 @@ _EXAMPLES = examples(
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema 1).")
 @click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems within packets.")
+@format_option
 @fail_on_option
-def command(trace: Path, as_json: bool, quick: bool, fail_on: frozenset[str]) -> None:
+def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fail_on: frozenset[str]) -> None:
     """Show format, host, clock, CPUs, time range, events by kind, gaps and problems of TRACE."""
     import ltt_relay
 
-    opened = ltt_relay.open(trace)
+    opened = ltt_relay.open(trace, format_name)
     facts: dict[str, Any] = {"schema": 1, **opened.info}
     if not quick:
         facts["events"] = dict(zip(opened.catalog["event"], map(int, opened.catalog["count"]), strict=True))

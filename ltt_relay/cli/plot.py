@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli import COMMANDS, examples, format_option
 
 __all__ = ("KINDS", "command")
 
@@ -56,7 +56,10 @@ class _Command(click.Command):
 @click.option("--dpi", type=click.IntRange(30, 600), default=120, show_default=True)
 @click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
 @click.option("--until", metavar="TIME", help="Before this time.")
-def command(trace: Path, kind: str, output: Path, dpi: int, since: str | None, until: str | None) -> None:
+@format_option
+def command(
+    trace: Path, format_name: str | None, kind: str, output: Path, dpi: int, since: str | None, until: str | None
+) -> None:
     """Draw KIND of TRACE into FILE; its suffix says how: .png, .svg or .pdf."""
     import ltt_relay
     from ltt_relay import plot
@@ -64,7 +67,7 @@ def command(trace: Path, kind: str, output: Path, dpi: int, since: str | None, u
 
     if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise click.BadParameter(f"{output.name}: .png, .svg or .pdf was expected", param_hint="--output")
-    opened: ltt_relay.Trace | Window = ltt_relay.open(trace)
+    opened: ltt_relay.Trace | Window = ltt_relay.open(trace, format_name)
     if since or until:
         try:
             opened = Window(opened, since, until)  # type: ignore[arg-type]

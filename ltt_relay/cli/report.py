@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli import COMMANDS, examples, format_option
 
 __all__ = ("command",)
 
@@ -28,13 +28,14 @@ _EXAMPLES = examples(
 )
 @click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
 @click.option("--until", metavar="TIME", help="Before this time.")
-def command(trace: Path, html: Path | None, since: str | None, until: str | None) -> None:
+@format_option
+def command(trace: Path, format_name: str | None, html: Path | None, since: str | None, until: str | None) -> None:
     """Tell what happened in TRACE: scheduling, system calls, interrupts, faults, I/O, timers, locks, losses."""
     import ltt_relay
     from ltt_relay.analysis import Window
     from ltt_relay.analysis.report import text
 
-    opened: ltt_relay.Trace | Window = ltt_relay.open(trace)
+    opened: ltt_relay.Trace | Window = ltt_relay.open(trace, format_name)
     if since or until:
         try:
             opened = Window(opened, since, until)  # type: ignore[arg-type]

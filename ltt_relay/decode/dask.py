@@ -26,14 +26,15 @@ class MissingDaskError(UserError, ImportError):
 
 
 def _partition(
-    window: tuple[Any, Any], path: str, event: str, cpus: Any, time: TimeKind, state: str, columns: Any = None
-) -> pd.DataFrame:
+    window: tuple[Any, Any], path: str, format_name: Any, event: str, cpus: Any, time: TimeKind, state: str,
+    columns: Any = None,
+) -> pd.DataFrame:  # fmt: skip
     """One window's frame, by time, with the columns that Dask found are needed.
 
     `state` makes the task another one when the trace has changed.
     """
     wanted = None if columns is None else ["timestamp", *columns]
-    frame = reopen(Path(path)).frames(event, *window, cpus, wanted, time)[event].set_index("timestamp")
+    frame = reopen(Path(path), format_name).frames(event, *window, cpus, wanted, time)[event].set_index("timestamp")
     return frame if columns is None else frame[list(columns)]
 
 
@@ -62,7 +63,7 @@ def to_dask(
         lazy = from_map(
             _partition,
             windows,
-            args=(str(trace.path.absolute()), event, among, time, str(identity(trace.path))),
+            args=(str(trace.path.absolute()), trace.format_name, event, among, time, str(identity(trace.path))),
             meta=meta,
             divisions=[pd.Timestamp(edge, unit="ns", tz="UTC") for edge in edges] if time == "utc" else edges,
             label=f"ltt-{event}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ltt_relay.decode.trace import Trace
+    from ltt_relay.decode.trace import FormatName, Trace
 
 __all__ = ("identity", "reopen")
 
@@ -19,13 +19,13 @@ def identity(path: Path) -> dict[str, list[int]]:
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
-def reopen(path: Path) -> Trace:
+def reopen(path: Path, format: FormatName = None) -> Trace:  # noqa: A002
     """Return the trace, with what it has counted for this process already as long as it has not changed."""
-    return _open(path, str(identity(path)))
+    return _open(path, format, str(identity(path)))
 
 
 @functools.lru_cache(maxsize=4)
-def _open(path: Path, state: str) -> Trace:
+def _open(path: Path, format: FormatName, state: str) -> Trace:  # noqa: A002
     from ltt_relay.decode.trace import Trace
 
-    return Trace(path)
+    return Trace(path, format)

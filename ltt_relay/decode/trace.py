@@ -50,7 +50,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         """Open as `ltt_relay.open` does."""
         self.path = Path(path)
         self.strict = strict
-        self._format = format
+        self.format_name = format
         self._source = open_source(self.path, format)
         self._plan = self._source.plan
         self._offset = self._source.wall_offset
@@ -59,8 +59,9 @@ class Trace(Mapping[str, pd.DataFrame]):
     def _check(self) -> None:
         if self.strict and self._source.problems:
             problem = self._source.problems[0]
+            directory = self.path if self.path.is_dir() else self.path.parent
             raise TraceError(
-                f"{self.path / problem.file}, packet {problem.packet}, offset {problem.offset}: {problem.code}: "
+                f"{directory / problem.file}, packet {problem.packet}, offset {problem.offset}: {problem.code}: "
                 f"{problem.expected} expected, {problem.found} found"
             )
 
@@ -383,7 +384,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Trace, (str(self.path), self._format, self.strict)
+        return Trace, (str(self.path), self.format_name, self.strict)
 
     def __repr__(self) -> str:
         facts = self.info

@@ -42,7 +42,7 @@ def _find(
         limit = end[p]
         now = ticks0[p]
         broken = False
-        while a + header <= limit:
+        while a < limit and a + header <= limit:
             code = 0
             value = np.int64(0)
             if fields[3, 1]:

@@ -172,7 +172,7 @@ def convert(
         ConvertError: no traces, or the output is of another conversion.
 
     """
-    traces = find_traces(roots, output)
+    traces = find_traces(roots, output, whole=options.format is not None)
     with Manifest(output, asdict(options), resume) as manifest:
         todo = []
         for path, target in traces:

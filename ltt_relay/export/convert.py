@@ -48,7 +48,8 @@ class Options:
     """What to write; part of the manifest, so that --resume can tell whether it still means the same.
 
     to: one of FORMATS; merge: one file in time order instead of one per event; events: only those (all if empty);
-    since, until: as in `Trace.frames`; time: "utc", or "ns" of the trace's own clock.
+    since, until: as in `Trace.frames`; time: "utc", or "ns" of the trace's own clock; format: of the traces, as in
+    `ltt_relay.open`, None for what their bytes tell.
     """
 
     to: str = "csv"
@@ -57,6 +58,7 @@ class Options:
     since: str | None = None
     until: str | None = None
     time: Literal["utc", "ns"] = "utc"
+    format: str | None = None
 
 
 @dataclass(slots=True)
@@ -191,7 +193,7 @@ def begin(path: Path, output: Path, options: Options) -> tuple[Result, Trace, li
     """Open a trace and make room for its output; returns the row to fill, the trace and the events to convert."""
     result = Result(str(path), str(output))
     result.identity = identity(path)
-    trace = ltt_relay.open(path)
+    trace = ltt_relay.open(path, options.format)
     events, result.missing = chosen_events(trace, options)
     output.mkdir(parents=True, exist_ok=True)
     clear(output)

@@ -40,7 +40,7 @@ class Part:
 
 def convert_part(path: Path, output: Path, options: Options, events: list[str], since: Any, until: Any) -> Part:
     """Convert one window of a trace into files without headers, in a directory of their own below the output's."""
-    trace = reopen(path)
+    trace = reopen(path, options.format)
     # Another attempt at the same part may still be running, by a worker that was believed to be dead.
     directory = output / PARTS / uuid.uuid4().hex
     directory.mkdir(parents=True)

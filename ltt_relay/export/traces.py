@@ -36,8 +36,8 @@ def _below(root: Path, output: Path) -> Iterator[Path]:
         subdirectories.sort()
 
 
-def find_traces(roots: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Return the traces at or below the roots, each with its directory in the output.
+def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> list[tuple[Path, Path]]:
+    """Return the traces at or below the roots, each with its directory in the output; whole: each root is a trace.
 
     That is the trace's path relative to its root; if there are several roots, the root's name comes before it.
 
@@ -51,7 +51,7 @@ def find_traces(roots: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
         if not root.exists():
             raise ConvertError(f"{root}: no such file or directory")
         above = Path(root.resolve().name) if len(roots) > 1 else Path()
-        for part in _below(root, output.resolve()) if root.is_dir() else [Path()]:
+        for part in _below(root, output.resolve()) if root.is_dir() and not whole else [Path()]:
             target = output / above / part
             if target in taken:
                 raise ConvertError(f"{taken[target]} and {root / part} would both go to {target}: convert them apart")

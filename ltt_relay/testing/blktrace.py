@@ -32,8 +32,8 @@ def record(values: Mapping[str, Any], version: int = 7, order: str = LITTLE, pdu
     fields: dict[str, Any] = dict.fromkeys(names, 0)
     fields |= {"magic": blktrace.MAGIC | version, "action": action_of(event.name, int(values.get("categories", 0)))}
     fields |= {name: value for name, value in values.items() if name in names}
-    if "name" in names:
-        fields["name"] = values.get("name", "")
+    for text in {"name", "text"} & set(names):
+        fields[text] = values.get(text, "")
     size = format_.framing.header.sizeof()  # type: ignore[attr-defined]
     behind = pdu if pdu is not None else event.payload.build(fields)[size:]
     fields["pdu_len"] = len(behind)

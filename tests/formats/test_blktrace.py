@@ -102,6 +102,25 @@ RECORDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("order", [LITTLE, BIG])
+def test_a_cgroups_id_does_not_shift_what_is_behind_it(order: str, tmp_path: Path) -> None:
+    cgroup = blktrace.CATEGORIES["cgroup"]
+    records = [
+        {"event": "block_bio_remap", "time": 1, "to_dev": 1, "from_dev": 2, "from_sector": 77},
+        {"event": "block_bio_remap", "time": 2, "to_dev": 3, "from_dev": 4, "from_sector": 78, "categories": cgroup,
+         "cgroup": 1 << 40},
+        {"event": "blk_message", "time": 3, "text": "hello", "categories": cgroup, "cgroup": 5},
+        {"event": "blk_message", "time": 4, "text": "again"},
+    ]  # fmt: skip
+    frames = ltt_relay.open(write_blktrace(tmp_path / "t", records, 7, order), strict=True).frames()
+    remaps, messages = frames["block_bio_remap"], frames["blk_message"]
+    assert remaps["from_sector"].tolist() == [77, 78]
+    assert str(remaps["cgroup"].dtype) == "UInt64"
+    assert remaps["cgroup"].isna().tolist() == [True, False]
+    assert remaps["cgroup"][1] == 1 << 40
+    assert messages["text"].tolist() == ["hello", "again"]
+
+
+@pytest.mark.parametrize("order", [LITTLE, BIG])
 @pytest.mark.parametrize("version", [7, 8])
 def test_both_versions_and_byte_orders_are_read(version: int, order: str, tmp_path: Path) -> None:
     file = write_blktrace(tmp_path / "t", RECORDS, version, order)
