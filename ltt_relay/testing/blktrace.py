@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ltt_relay.formats import blktrace
-from ltt_relay.formats.fields import LITTLE
+from ltt_relay.formats.base import HeaderFraming
+from ltt_relay.formats.fields import LITTLE, integer
 
 __all__ = ("action_of", "record", "write_blktrace")
 
@@ -27,17 +28,20 @@ def action_of(event: str, categories: int = 0) -> int:
 def record(values: Mapping[str, Any], version: int = 7, order: str = LITTLE, pdu: bytes | None = None) -> bytes:
     """Return one record: `values` has "event" (its name) and fields by name; `pdu`: other bytes behind the header."""
     format_ = blktrace.format_of(version, order)
+    framing = format_.framing
+    assert isinstance(framing, HeaderFraming)
     event = format_.event(str(values["event"]))
-    names = [member.name for member in event.payload.subcons if member.name]
-    fields: dict[str, Any] = dict.fromkeys(names, 0)
-    fields |= {"magic": blktrace.MAGIC | version, "action": action_of(event.name, int(values.get("categories", 0)))}
-    fields |= {name: value for name, value in values.items() if name in names}
-    for text in {"name", "text"} & set(names):
-        fields[text] = values.get(text, "")
-    size = format_.framing.header.sizeof()  # type: ignore[attr-defined]
-    behind = pdu if pdu is not None else event.payload.build(fields)[size:]
-    fields["pdu_len"] = len(behind)
-    return bytes(event.payload.build(fields)[:size]) + behind
+    header = framing.header
+    categories = int(values.get("categories", 0))
+    fields: dict[str, Any] = {member.name: values.get(member.name, 0) for member in header.subcons if member.name}
+    fields |= {"magic": blktrace.MAGIC | version, "action": action_of(event.name, categories)}
+    behind = pdu if pdu is not None else b""
+    for member in event.payload.subcons[len(header.subcons) :] if pdu is None else ():
+        if member.name == "cgroup" and not categories & blktrace.CATEGORIES["cgroup"]:
+            continue
+        kind = integer(64, signed=False, order=order) if member.name == "cgroup" else member
+        behind += kind.build(values.get(member.name, "" if member.name in {"name", "text"} else 0))
+    return bytes(header.build({**fields, "pdu_len": len(behind)})) + behind
 
 
 def write_blktrace(

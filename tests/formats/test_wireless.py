@@ -17,7 +17,7 @@ def _sample(name: str, number: int, bins: int, primary: bool = False) -> bytes:
     event = spectral.format_of(primary=primary).event(name)
     fields: dict[str, Any] = {m.name: 3 + i for i, m in enumerate(event.payload.subcons)}
     fields |= {"tsf": 1000 * number, "data": bytes((number + i) % 256 for i in range(bins))}
-    payload = event.payload.build(fields)
+    payload = bytes(event.payload.build(fields))
     return bytes([event.id]) + len(payload).to_bytes(2, "big") + payload
 
 
@@ -74,6 +74,7 @@ def test_damaged_files_give_what_the_oracle_finds(seed: int, tmp_path: Path) -> 
     module = spectral if seed % 2 else mt76
     trace = ltt_relay.open(file)
     ours = sum(len(frame) for frame in trace.frames().values())
-    assert ours == sum(found.event not in {"damage", "unknown"} for found in oracle.records(file, module))
+    expected = [found for found in oracle.records(file, module) if found.event not in {"damage", "unknown"}]
+    assert ours == sum((found.time or 0) < 1 << 61 for found in expected)
     if ours < len(parts):
         assert not trace.problems.empty
