@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ltt_relay.decode.batch import Output
+from ltt_relay.decode.batch import Output, Selection
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column
 from ltt_relay.decode.variable import VARIABLE, arrow_type
@@ -20,12 +20,9 @@ UTC_TIME: Final = pd.DatetimeTZDtype("ns", "UTC")
 _TEXT: Final = pd.StringDtype("pyarrow", na_value=np.nan)
 
 
-def _time(array: np.ndarray, offset: int, utc: bool) -> Any:
-    if not utc:
-        return array
-    array += offset
-    index: Any = pd.DatetimeIndex(array.view("M8[ns]"), copy=False)
-    return index.tz_localize("UTC").array
+def _time(array: np.ndarray, utc: bool) -> Any:
+    """Return times that share the array's memory."""
+    return pd.DatetimeIndex(array, dtype=UTC_TIME, copy=False).array if utc else array
 
 
 def categorical(codes: np.ndarray, names: list[str]) -> pd.Categorical:
@@ -53,42 +50,38 @@ def _payload(output: Output, column: Column, names: Names) -> Any:
     return pd.arrays.IntegerArray(array, output.masks[column.name]) if column.optional else array
 
 
-def event_frame(
-    output: Output, columns: tuple[Column, ...], base: tuple[str, ...], names: Names, offset: int, utc: bool
-) -> pd.DataFrame:
+def event_frame(output: Output, selection: Selection, names: Names, utc: bool) -> pd.DataFrame:
     """Return the frame of one event; it owns the arrays of `output`."""
     data: dict[str, Any] = {}
-    for name in base:
+    kind = output.plan.kind
+    for name in selection.base[kind]:
         array = output.arrays[name]
         if name == "timestamp":
-            data[name] = _time(array, offset, utc)
+            data[name] = _time(array, utc)
         elif name == "tid":
-            data[name] = pd.arrays.IntegerArray(array, array < 0)
+            data[name] = pd.arrays.IntegerArray(array, output.masks[name])
         elif name == "comm":
             data[name] = categorical(array, names.tables[0].names)
         else:
             data[name] = array
-    for column in columns:
+    for column in selection.columns[kind]:
         data[column.name] = _payload(output, column, names)
     return pd.DataFrame(data, copy=False)
 
 
-def arrow_table(
-    output: Output, columns: tuple[Column, ...], base: tuple[str, ...], names: Names, offset: int, utc: bool
-) -> pa.Table:
+def arrow_table(output: Output, selection: Selection, names: Names, utc: bool) -> pa.Table:
     """Return the same as an Arrow table."""
     data: dict[str, Any] = {}
-    for name in base:
+    kind = output.plan.kind
+    for name in selection.base[kind]:
         array = output.arrays[name]
         if name == "timestamp":
-            data[name] = pa.array(array + offset, pa.timestamp("ns", "UTC")) if utc else pa.array(array)
-        elif name == "tid":
-            data[name] = pa.array(array, mask=array < 0)
+            data[name] = pa.array(array, pa.timestamp("ns", "UTC") if utc else pa.int64())
         elif name == "comm":
             data[name] = _dictionary(array, names.tables[0].names)
         else:
-            data[name] = pa.array(array)
-    for column in columns:
+            data[name] = pa.array(array, mask=output.masks.get(name))
+    for column in selection.columns[kind]:
         if column.kind in VARIABLE:
             data[column.name] = output.variable[column.name]
             continue

@@ -8,23 +8,41 @@ Nothing here checks bounds: that a payload holds its members was proven when it 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer, load16, load32, load64, swap16, swap32, swap64
+from ltt_relay.decode.memory import (
+    at,
+    integer,
+    load16,
+    load32,
+    load64,
+    put,
+    store16,
+    store32,
+    store64,
+    swap16,
+    swap32,
+    swap64,
+)
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column
 
-__all__ = ("NAME_OF_TID", "Codes", "gather", "operation")
+__all__ = ("CPU", "NAME_OF_TID", "NO_TID", "TID", "TIME", "Codes", "gather", "operation")
 
 # Operations of gather: copy 1, 2, 4 or 8 bytes (0 to 3), the same in the other byte order (4 to 7); the name that an
-# integer in the record has, or that of the running task; the code of an enum's value, by a table or by a search.
+# integer in the record has, or that of the running task; the code of an enum's value, by a table or by a search; what
+# the entry says: its time, its CPU, its task, whether it has none. Any of the first for members that may be missing.
 NAME: Final = 8
 NAME_OF_TID: Final = 9
 ENUM: Final = 10
 ENUM_SEARCH: Final = 11
+TIME: Final = 12
+CPU: Final = 13
+TID: Final = 14
+NO_TID: Final = 15
 
 _WIDEST_TABLE: Final = 4096
 
@@ -61,24 +79,19 @@ class Codes:
 def operation(column: Column, names: Names, codes: Codes) -> tuple[int, int, np.dtype]:
     """Return the operation that stores a column of fixed size, the number of its table, and what it stores."""
     if column.kind == "name":
-        return NAME, column.table, np.dtype(f"i{names.tables[column.table].width}")
+        return NAME, column.table, names.tables[column.table].dtype
     if column.kind == "enum":
         return *codes.add(column), column.dtype
     return column.size.bit_length() - 1 + 4 * column.big, 0, column.dtype
 
 
 @compiled
-def _lookup(
-    tables: np.ndarray, starts: np.ndarray, times: np.ndarray, codes: np.ndarray, table: int, key: int, time: int
-) -> int:
-    """Return the code of the name that `key` has at `time`, -1 if none is known.
-
-    tables: (first, size) in `starts` of each table; starts: for each key where its names begin in `times` and `codes`.
-    """
-    if key < 0 or key >= tables[table, 1] - 1:
-        return -1
-    first = starts[tables[table, 0] + key]
-    last = starts[tables[table, 0] + key + 1] - 1
+def _name_then(
+    starts: np.ndarray, times: np.ndarray, codes: np.ndarray, place: int, time: int
+) -> int:  # fmt: skip
+    """Return the code of the name that the key at `place` in starts has at `time`, -1 if none is known."""
+    first = starts[place]
+    last = starts[place + 1] - 1
     while last >= first:
         if times[last] <= time:
             return np.int64(codes[last])
@@ -87,99 +100,179 @@ def _lookup(
 
 
 @compiled
-def _code(places: np.ndarray, data: np.ndarray, table: int, value: int, search: bool) -> int:
-    """Return the code of an enum's value, -1 if it has no name."""
-    first, size, low = places[table, 0], places[table, 1], places[table, 2]
-    if not search:
-        return data[first + value - low] if low <= value < low + size else -1
-    a, b = first, first + size
-    while a < b:
-        m = (a + b) >> 1
-        if data[m] < value:
-            a = m + 1
-        else:
-            b = m
-    return a - first if a < first + size and data[a] == value else -1
-
-
-@compiled
-def _copy(
-    buf8: np.ndarray, places: np.ndarray, f: int, n: int, o: int, t: int, code: int,
-    out8: np.ndarray, out16: np.ndarray, out32: np.ndarray, out64: np.ndarray,
+def _names(
+    values: np.ndarray, m: int, entry: np.ndarray, f: int, time: np.ndarray, base: int, size: int,
+    starts: np.ndarray, always: np.ndarray, times: np.ndarray, codes: np.ndarray,
 ) -> None:  # fmt: skip
-    """Copy n integers at offset o of the parts that begin at places[f …] to t and on."""
-    if code == 0 or code == 4:
-        for i in range(n):
-            out8[t + i] = buf8[places[f + i] + o]
-    elif code == 1:
-        for i in range(n):
-            out16[t + i] = load16(buf8, places[f + i] + o)
-    elif code == 2:
-        for i in range(n):
-            out32[t + i] = load32(buf8, places[f + i] + o)
-    elif code == 3:
-        for i in range(n):
-            out64[t + i] = load64(buf8, places[f + i] + o)
-    elif code == 5:
-        for i in range(n):
-            out16[t + i] = swap16(buf8, places[f + i] + o)
-    elif code == 6:
-        for i in range(n):
-            out32[t + i] = swap32(buf8, places[f + i] + o)
-    else:
-        for i in range(n):
-            out64[t + i] = swap64(buf8, places[f + i] + o)
-
-
-@compiled
-def _gather(
-    buf8: np.ndarray, places: np.ndarray, sizes: np.ndarray,
-    first: np.ndarray, count: np.ndarray, row: np.ndarray, time_at: np.ndarray, tid_at: np.ndarray,
-    op: np.ndarray, offset: np.ndarray, size: np.ndarray, signed: np.ndarray, big: np.ndarray, to: np.ndarray,
-    table: np.ndarray, width: np.ndarray, mask: np.ndarray,
-    tables: np.ndarray, starts: np.ndarray, times: np.ndarray, codes: np.ndarray,
-    enum_places: np.ndarray, enum_data: np.ndarray,
-    out8: np.ndarray, out16: np.ndarray, out32: np.ndarray, out64: np.ndarray,
-) -> None:  # fmt: skip
-    """Fill column j from row[j] on: count[j] records whose parts begin at places[first[j] …].
-
-    mask: where in out8 to say which records lack it, -1 if none can; sizes: below 0 for parts that are absent.
-    """
-    for j in range(op.size):
-        f = first[j]
-        n = count[j]
-        o = offset[j]
-        t = to[j] + row[j]
-        code = op[j]
-        if code < 8 and mask[j] < 0:
-            _copy(buf8, places, f, n, o, t, code, out8, out16, out32, out64)
+    """Replace keys by the codes of their names, -1 if none is known; the tables are `Names.arrays`."""
+    for i in range(m):
+        key = at(values, i)
+        if key < 0 or key >= size:
+            put(values, i, -1)
             continue
-        time = time_at[j] + row[j]
-        for i in range(n):
-            absent = mask[j] >= 0 and sizes[f + i] < 0
-            if mask[j] >= 0:
-                out8[mask[j] + row[j] + i] = np.uint8(absent)
-            value = np.int64(0)
-            if code == 9:
-                value = np.int64(np.int32(out32[tid_at[j] + row[j] + i]))
-            elif not absent:
-                value = integer(buf8, places[f + i] + o, size[j], signed[j] != 0, big[j] != 0)
-            if code >= 8:
-                if absent:
-                    value = -1
-                elif code < 10:
-                    value = _lookup(tables, starts, times, codes, table[j], value, np.int64(out64[time + i]))
-                else:
-                    value = _code(enum_places, enum_data, table[j], value, code == 11)
-            if width[j] == 1:
-                out8[t + i] = np.uint8(value)
-            elif width[j] == 2:
-                out16[t + i] = np.uint16(value)
-            elif width[j] == 4:
-                out32[t + i] = np.uint32(value)
+        code = at(always, base + key)
+        if code == -2:
+            code = _name_then(starts, times, codes, base + key, at(time, at(entry, f + i)))
+        put(values, i, code)
+
+
+@compiled
+def _enum(values: np.ndarray, m: int, data: np.ndarray, first: int, size: int, low: int, search: bool) -> None:
+    """Replace the values of an enum by their codes, -1 for those without a name."""
+    for i in range(m):
+        value = at(values, i)
+        if not search:
+            inside = low <= value < low + size
+            put(values, i, at(data, first + value - low) if inside else -1)
+            continue
+        a, b = first, first + size
+        while a < b:
+            middle = (a + b) >> 1
+            if data[middle] < value:
+                a = middle + 1
             else:
-                out64[t + i] = np.uint64(value)
+                b = middle
+        put(values, i, a - first if a < first + size and data[a] == value else -1)
 
 
-#: The compiled loop; see its docstring.
-gather: Any = _gather
+@compiled
+def _read(
+    buf8: np.ndarray, place: np.ndarray, m: int, o: int, size: int, signed: bool, big: bool, whole: bool,
+    values: np.ndarray,
+) -> None:  # fmt: skip
+    """Read m integers at offset o of what begins at `place`; 0 where that is below 0, if not `whole`."""
+    if size == 4 and not big and whole:
+        for i in range(m):
+            value = np.int64(load32(buf8, at(place, i) + o))
+            put(values, i, np.int64(np.int32(value)) if signed else value)
+        return
+    for i in range(m):
+        there = whole or at(place, i) >= 0
+        put(values, i, integer(buf8, at(place, i) + o, size, signed, big) if there else 0)
+
+
+@compiled
+def _store(values: np.ndarray, m: int, out: np.ndarray, width: int, t: int) -> None:
+    """Store m integers of `width` bytes."""
+    if width == 1:
+        for i in range(m):
+            put(out, t + i, np.uint8(at(values, i)))
+    elif width == 2:
+        for i in range(m):
+            store16(out, 2 * (t + i), np.uint16(at(values, i)))
+    elif width == 4:
+        for i in range(m):
+            store32(out, 4 * (t + i), np.uint32(at(values, i)))
+    else:
+        for i in range(m):
+            store64(out, 8 * (t + i), np.uint64(at(values, i)))
+
+
+@compiled
+def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, t: int, code: int) -> None:
+    """Copy m integers at offset o of what begins at `place` to t and on."""
+    if code == 2:
+        for i in range(m):
+            store32(out, 4 * (t + i), load32(buf8, at(place, i) + o))
+    elif code == 1:
+        for i in range(m):
+            store16(out, 2 * (t + i), load16(buf8, at(place, i) + o))
+    elif code == 3:
+        for i in range(m):
+            store64(out, 8 * (t + i), load64(buf8, at(place, i) + o))
+    elif code == 0 or code == 4:
+        for i in range(m):
+            put(out, t + i, at(buf8, at(place, i) + o))
+    elif code == 5:
+        for i in range(m):
+            store16(out, 2 * (t + i), swap16(buf8, at(place, i) + o))
+    elif code == 6:
+        for i in range(m):
+            store32(out, 4 * (t + i), swap32(buf8, at(place, i) + o))
+    else:
+        for i in range(m):
+            store64(out, 8 * (t + i), swap64(buf8, at(place, i) + o))
+
+
+@compiled
+def _base(
+    entry: np.ndarray, f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, kind: np.ndarray,
+    out: np.ndarray, t: int,
+) -> None:  # fmt: skip
+    """Store what the entries entry[f …] say themselves."""
+    if code == 12:
+        for i in range(m):
+            store64(out, 8 * (t + i), np.uint64(at(time, at(entry, f + i)) + offset))
+    elif code == 13:
+        for i in range(m):
+            store16(out, 2 * (t + i), np.uint16(at(kind, at(entry, f + i)) >> 16))
+    elif code == 14:
+        for i in range(m):
+            store32(out, 4 * (t + i), np.uint32(at(tid, at(entry, f + i))))
+    else:
+        for i in range(m):
+            put(out, t + i, np.uint8(at(tid, at(entry, f + i)) < 0))
+
+
+@compiled
+def gather(
+    buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, entry: np.ndarray,
+    first: np.ndarray, count: np.ndarray, row: np.ndarray, kinds: np.ndarray, step: np.ndarray,
+    located: np.ndarray, starts_of_parts: np.ndarray, sizes_of_parts: np.ndarray, steps: np.ndarray,
+    tables: np.ndarray, starts: np.ndarray, always: np.ndarray, times: np.ndarray, codes: np.ndarray,
+    enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Store the columns of entries; those of kind k, count[k] of them from entry[first[k]] on, from row[k] on.
+
+    steps: rows of `batch.Step`, those of the kind kinds[i] from step[i] to step[i + 1]. located: where the parts of a
+    kind begin in starts_of_parts and sizes_of_parts, one behind the other. A column after the other, in blocks whose
+    records stay in the nearest cache.
+    """
+    here = np.empty(256, np.int64)
+    there = np.empty(256, np.int64)
+    values = np.empty(256, np.int64)
+    for which in range(kinds.size):
+        k = kinds[which]
+        n = count[k]
+        for b in range(0, n, 256):
+            m = min(256, n - b)
+            f = first[k] + b
+            for i in range(m):
+                put(here, i, np.int64(at(place, at(entry, f + i))))
+            for j in range(step[which], step[which + 1]):
+                part, code, o, size, signed, big, to, table, width, mask = steps[j]
+                t = to + row[k] + b
+                if code >= 12:
+                    _base(entry, f, m, code, o, time, tid, kind, out, t)
+                    continue
+                begin = here
+                if part > 0:
+                    q = located[k] + (part - 1) * n + b
+                    begin = there
+                    for i in range(m):
+                        absent = mask >= 0 and sizes_of_parts[q + i] < 0
+                        there[i] = -1 if absent else starts_of_parts[q + i]
+                        if mask >= 0:
+                            out[mask + row[k] + b + i] = np.uint8(absent)
+                if code < 8 and mask < 0:
+                    _copy(buf8, begin, m, o, out, t, code)
+                    continue
+                if code == 9:
+                    for i in range(m):
+                        put(values, i, np.int64(at(tid, at(entry, f + i))))
+                else:
+                    _read(buf8, begin, m, o, size, signed != 0, big != 0, mask < 0, values)
+                if code == 8 or code == 9:
+                    _names(
+                        values, m, entry, f, time, tables[table, 0], tables[table, 1], starts, always, times, codes
+                    )  # fmt: skip
+                elif code >= 10:
+                    _enum(
+                        values, m, enum_data, enum_places[table, 0], enum_places[table, 1], enum_places[table, 2],
+                        code == 11,
+                    )  # fmt: skip
+                if mask >= 0 and code >= 8:
+                    for i in range(m):
+                        if there[i] < 0:
+                            values[i] = -1
+                _store(values, m, out, width, t)

@@ -10,7 +10,7 @@ written in LLVM's terms. With NUMBA_BOUNDSCHECK=1 they index byte by byte instea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import llvmlite.ir
 import numba
@@ -20,7 +20,14 @@ from numba.extending import intrinsic
 
 from ltt_relay.decode.compiled import compiled
 
-__all__ = ("integer", "load16", "load32", "load64", "store64", "swap16", "swap32", "swap64")
+__all__ = (
+    "SLACK", "at", "integer", "load16", "load32", "load64", "put", "store16", "store32", "store64", "swap16", "swap32",
+    "swap64",
+)  # fmt: skip
+
+
+#: Bytes behind the last packet of a buffer: kernels read and copy 8 bytes at a time, and may look beyond a payload.
+SLACK: Final = 64
 
 
 def _loader(bits: int, swapped: bool) -> Callable[[np.ndarray, int], Any]:
@@ -54,24 +61,62 @@ load16, load32, load64 = (_loader(bits, swapped=False) for bits in (16, 32, 64))
 swap16, swap32, swap64 = (_loader(bits, swapped=True) for bits in (16, 32, 64))
 
 
-def _store64(array: np.ndarray, at: int, value: np.uint64) -> None:
-    for i in range(8):
-        array[at + i] = np.uint8((value >> np.uint64(8 * i)) & np.uint64(0xFF))
+def _storer(bits: int) -> Callable[[np.ndarray, int, Any], None]:
+    """Return a function of (uint8 array, place, value) that Numba can call: store an integer of so many bits."""
+    if numba.config.BOUNDSCHECK:
+        size = bits // 8
+
+        def by_bytes(array: np.ndarray, at: int, value: np.uint64) -> None:
+            for i in range(size):
+                array[at + i] = np.uint8((np.uint64(value) >> np.uint64(8 * i)) & np.uint64(0xFF))
+
+        return numba.njit(nogil=True)(by_bytes)  # type: ignore[no-any-return]
+
+    def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            place = builder.gep(data, [arguments[1]])
+            builder.store(arguments[2], builder.bitcast(place, llvmlite.ir.IntType(bits).as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.Integer.from_bitwidth(bits, signed=False)), code
+
+    return intrinsic(store)  # type: ignore[no-any-return]
+
+
+store16, store32, store64 = (_storer(bits) for bits in (16, 32, 64))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _store(typing: Any, array: Any, at: Any, value: Any) -> Any:
+def _at(typing: Any, array: Any, i: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.gep(data, [arguments[1]])
-        builder.store(arguments[2], builder.bitcast(place, llvmlite.ir.IntType(64).as_pointer()), align=1)
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put(typing: Any, array: Any, i: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(arguments[2], builder.gep(data, [arguments[1]]))
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, types.uint64), code
+    return types.void(array, types.int64, array.dtype), code
 
 
-#: Store 8 bytes at any place of a uint8 array.
-store64: Any = numba.njit(nogil=True)(_store64) if numba.config.BOUNDSCHECK else _store
+def _checked_at(array: np.ndarray, i: int) -> Any:
+    return array[i]
+
+
+def _checked_put(array: np.ndarray, i: int, value: Any) -> None:
+    array[i] = value
+
+
+#: array[i] and array[i] = value for an array of integers and i >= 0: without NumPy's look at negative places.
+at: Any = numba.njit(nogil=True)(_checked_at) if numba.config.BOUNDSCHECK else _at
+put: Any = numba.njit(nogil=True)(_checked_put) if numba.config.BOUNDSCHECK else _put
 
 
 @compiled

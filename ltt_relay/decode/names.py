@@ -9,7 +9,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-__all__ = ("EMPTY", "NameTable", "Names", "Told", "build_table")
+__all__ = ("EMPTY", "NameTable", "Names", "Told", "build_table", "code_dtype")
+
+
+def code_dtype(names: int) -> np.dtype:
+    """Return the dtype of the codes of so many categories, as pandas chooses it."""
+    return np.dtype("i1" if names < 128 else "i2" if names < 32768 else "i4")
+
 
 _ALWAYS: Final = -(1 << 62)
 #: Task ids are below this (PID_MAX_LIMIT); a larger one is damage.
@@ -26,9 +32,19 @@ class NameTable:
     names: list[str]
 
     @property
-    def width(self) -> int:
-        """Bytes of a code, as pandas chooses them for that many categories."""
-        return 1 if len(self.names) < 128 else 2 if len(self.names) < 32768 else 4
+    def dtype(self) -> np.dtype:
+        """Of codes, as pandas chooses it for that many categories."""
+        return code_dtype(len(self.names))
+
+    def always(self) -> np.ndarray:
+        """Return for each key its code if it never has another, -1 if it has none, else -2; one more entry of -1."""
+        found = np.full(self.starts.size, -1, np.int64)
+        counts = np.diff(self.starts)
+        found[:-1][counts > 0] = -2
+        one = np.flatnonzero(counts == 1)
+        one = one[self.times[self.starts[one]] == _ALWAYS]
+        found[one] = self.codes[self.starts[one]]
+        return found
 
 
 EMPTY: Final = NameTable(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), [])
@@ -65,17 +81,22 @@ class Names:
 
     tables: tuple[NameTable, ...] = (EMPTY, EMPTY)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return (first, size) in starts of each table, starts, times, codes."""
-        places, starts, first, offset = [], [], 0, 0
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (first, size) in starts of each table, starts, what a key is always called, times, codes.
+
+        A key is always called the code that is not below 0, nothing if it is -1; -2: its name depends on the time.
+        """
+        places, starts, always, first, offset = [], [], [], 0, 0
         for table in self.tables:
             places.append((first, table.starts.size))
             starts.append(table.starts + offset)
+            always.append(table.always())
             first += table.starts.size
             offset += table.times.size
         return (
             np.array(places, np.int64),
             np.concatenate(starts),
+            np.concatenate(always),
             np.concatenate([table.times for table in self.tables]),
             np.concatenate([table.codes for table in self.tables]),
         )

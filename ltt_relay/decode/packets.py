@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 
 from ltt_relay.formats.loaded import Packet
 
-__all__ = ("ALL_IDS", "END_UNKNOWN", "PACKETS", "TASK_UNKNOWN", "load", "packet_array", "packet_key")
+__all__ = (
+    "ALL_IDS", "END_UNKNOWN", "PACKETS", "TASK_UNKNOWN", "Files", "load", "packet_array", "packet_key",
+)  # fmt: skip
 
 #: A row of the index. ids: bit i is set if the packet may hold a record with id mod 64 = i; tid: the task that runs
 #: at its begin, or TASK_UNKNOWN; origin, base: ticks from which times are counted, and the ns there; the rest as in
@@ -26,6 +28,7 @@ PACKETS: Final = np.dtype(
 
 ALL_IDS: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 TASK_UNKNOWN: Final = -2
+_MOST_OPEN: Final = 64
 #: The end of a packet whose times only its records tell.
 END_UNKNOWN: Final = -(1 << 63)
 
@@ -51,6 +54,36 @@ def packet_key(row: np.ndarray) -> tuple[int, int, int]:
     return int(row["file"]), int(row["offset"]), int(row["cpu"])
 
 
+class Files:
+    """Files that are open while something is read from them, a few dozen at most at a time."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Open none yet."""
+        self._paths = paths
+        self._open: dict[int, BinaryIO] = {}
+
+    def read_into(self, number: int, offset: int, view: memoryview) -> None:
+        """Fill a view with bytes of file `number` from `offset` on; with zeros what the file no longer has."""
+        handle = self._open.get(number)
+        if handle is None:
+            if len(self._open) == _MOST_OPEN:
+                self.close()
+            handle = self._open[number] = self._paths[number].open("rb", buffering=0)
+        handle.seek(offset)
+        done = 0
+        while done < len(view):
+            n = handle.readinto(view[done:])  # type: ignore[attr-defined]
+            if not n:
+                view[done:] = bytes(len(view) - done)
+                return
+            done += n
+
+    def close(self) -> None:
+        """Close all that are open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
 def load(files: Sequence[Path], packets: np.ndarray, buffer: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read packets (rows of the index) into one buffer.
 
@@ -64,26 +97,10 @@ def load(files: Sequence[Path], packets: np.ndarray, buffer: np.ndarray | None =
     if buffer is None or buffer.nbytes < total + 8:
         buffer = np.empty(total // 8 + 2, np.uint64)
     view = buffer.view(np.uint8).data
-    order = np.lexsort((packets["offset"], packets["file"]))
-    current, handle = -1, None
+    opened = Files(files)
     try:
-        for i in order:
-            number = int(packets["file"][i])
-            if number != current:
-                if handle:
-                    handle.close()
-                handle, current = files[number].open("rb", buffering=0), number
-            assert handle is not None
-            begin, want = int(starts[i]), int(packets["content"][i])
-            handle.seek(int(packets["offset"][i]))
-            done = 0
-            while done < want:
-                n = handle.readinto(view[begin + done : begin + want])
-                if not n:
-                    view[begin + done : begin + want] = bytes(want - done)
-                    break
-                done += n
+        for row, at in zip(packets, starts.tolist(), strict=True):
+            opened.read_into(int(row["file"]), int(row["offset"]), view[at : at + int(row["content"])])
     finally:
-        if handle:
-            handle.close()
+        opened.close()
     return buffer, starts

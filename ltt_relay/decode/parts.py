@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer
+from ltt_relay.decode.memory import integer, load64
 
 __all__ = (
     "ABSENT", "ALIGN", "ALWAYS", "COUNTED", "CSTRING", "FIXED", "IF_EQUAL", "IF_ROOM", "MAX_PARTS", "PREFIXED",
-    "REST", "WIDTH", "fits", "locate",
+    "REST", "WIDTH", "fits", "holds", "locate", "nul",
 )  # fmt: skip
 
 #: The size of a part that a record does not have.
@@ -35,6 +35,19 @@ WIDTH: Final = 16
 
 
 @compiled
+def nul(buf8: np.ndarray, at: int, stop: int) -> int:
+    """Return the place of the first NUL from `at` on, `stop` if there is none before."""
+    while at + 8 <= stop:
+        word = load64(buf8, at)
+        if (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080):
+            break
+        at += 8
+    while at < stop and buf8[at] != 0:
+        at += 1
+    return at
+
+
+@compiled
 def _extent(buf8: np.ndarray, at: int, stop: int, row: np.ndarray, pos: int, starts: np.ndarray) -> tuple[int, int]:
     """Return begin and size of the part of `row` at `pos`; size -1 if it does not fit."""
     op, size = row[0], row[1]
@@ -42,9 +55,7 @@ def _extent(buf8: np.ndarray, at: int, stop: int, row: np.ndarray, pos: int, sta
     if op == 0:
         return pos, size if size <= room else -1
     if op == 1:
-        p = pos
-        while p < stop and buf8[p] != 0:
-            p += 1
+        p = nul(buf8, pos, stop)
         return pos, p - pos + 1 if p < stop else -1
     if op == 2:
         if size > room:
@@ -93,24 +104,53 @@ def fits(
         sizes[part] = size - 1 if row[0] == 1 else size
         pos = begin + size
         if row[7] != 0:
-            end = begin + size
-            p = begin
-            while p < end and buf8[p] != 0:
-                p += 1
-            sizes[part] = p - begin
+            sizes[part] = nul(buf8, begin, begin + size) - begin
     return True
 
 
 @compiled
+def holds(
+    buf8: np.ndarray, at: int, stop: int, program: np.ndarray, first: int, last: int, starts: np.ndarray,
+    sizes: np.ndarray,
+) -> bool:  # fmt: skip
+    """Say what `fits` says, sooner for payloads with one text or list behind the fixed members; fills nothing."""
+    if last - first == 1 and program[first, 8] == 0:
+        row = program[first]
+        if row[0] == 1:
+            if stop > at + row[15] and buf8[stop - 1] == 0:
+                return True
+            return bool(nul(buf8, at + row[15], stop) < stop)
+        if row[0] == 3:
+            count = integer(buf8, at + row[5], row[6], row[2] != 0, row[3] != 0)
+            return bool(0 <= count <= (stop - at - row[15]) // row[1])
+    return bool(fits(buf8, at, stop, program, first, last, starts, sizes))
+
+
+@compiled
 def locate(
-    buf8: np.ndarray, places: np.ndarray, stops: np.ndarray, program: np.ndarray, first: int, last: int,
-    starts: np.ndarray, sizes: np.ndarray,
+    buf8: np.ndarray, order: np.ndarray, place: np.ndarray, stop: np.ndarray, program: np.ndarray, first: int,
+    last: int, starts: np.ndarray, sizes: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill starts[part - 1, i] and sizes[part - 1, i] for payloads that are known to fit."""
+    """Fill starts[part - 1, i] and sizes[part - 1, i] for entries that are known to fit."""
     begin = np.empty(last - first + 1, np.int64)
     size = np.empty(last - first + 1, np.int64)
-    for i in range(places.size):
-        fits(buf8, places[i], stops[i], program, first, last, begin, size)
+    row = program[first]
+    head = row[15]
+    one = last - first == 1 and row[8] == 0
+    for i in range(order.size):
+        e = order[i]
+        at = np.int64(place[e])
+        if one and row[0] == 3 and row[7] == 0:
+            # One list behind the fixed members is what most have that have any.
+            count = integer(buf8, at + row[5], row[6], row[2] != 0, row[3] != 0)
+            starts[0, i] = at + head
+            sizes[0, i] = count * row[1]
+            continue
+        if one and row[0] == 1:
+            starts[0, i] = at + head
+            sizes[0, i] = nul(buf8, at + head, np.int64(stop[e])) - at - head
+            continue
+        fits(buf8, at, np.int64(stop[e]), program, first, last, begin, size)
         for part in range(1, begin.size):
             starts[part - 1, i] = begin[part]
             sizes[part - 1, i] = size[part]

@@ -16,6 +16,7 @@ import construct
 import numpy as np
 
 from ltt_relay.decode import parts
+from ltt_relay.decode.names import code_dtype
 from ltt_relay.formats.base import Event, Format
 from ltt_relay.formats.layout import (
     Alignment,
@@ -38,18 +39,13 @@ from ltt_relay.formats.layout import (
 )
 
 __all__ = (
-    "BASE", "NAME_TABLES", "Column", "EventPlan", "Place", "Plan", "code_dtype", "compile_plan", "member_place", "word",
+    "BASE", "NAME_TABLES", "Column", "EventPlan", "Place", "Plan", "compile_plan", "member_place", "word",
 )  # fmt: skip
 
 #: The columns that every event frame begins with.
 BASE: Final = ("timestamp", "cpu", "tid", "comm")
 #: Name tables, in the order of the kernels.
 NAME_TABLES: Final = ("task", "irq")
-
-
-def code_dtype(names: int) -> np.dtype:
-    """Return the dtype of the codes of so many categories, as pandas chooses it."""
-    return np.dtype("i1" if names < 128 else "i2" if names < 32768 else "i4")
 
 
 def word(value: int) -> int:
@@ -104,11 +100,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """need: bytes of the shortest payload that holds part 0; tid: its own thread id, if it has one.
+    """One event; kind is its index in `Plan.events`.
 
+    need: bytes of the shortest payload that holds part 0; tid: its own thread id, if it has one.
     program: the rows of `parts.fits`, none if there is only part 0; variable: whether there are some.
     """
 
+    kind: int
     event: Event
     columns: tuple[Column, ...]
     need: int
@@ -176,7 +174,7 @@ class _Builder:
         self._tail = ""  # path of a member that may be missing at the payload's end: only its like can follow
         self._greedy = ""  # path of a member that takes all the rest
 
-    def plan(self) -> EventPlan:
+    def plan(self, kind: int) -> EventPlan:
         event = self._event
         self._struct(members(event.payload, event.name), _Scope(event.name, "", _ALWAYS, {}))
         if event.tid and self._tid is None:
@@ -186,7 +184,7 @@ class _Builder:
         if self._program:
             self._program[0][15] = self._need
         program = np.array(self._program, np.int64).reshape(-1, parts.WIDTH)
-        return EventPlan(event, tuple(self._columns), self._need, self._tid, program)
+        return EventPlan(kind, event, tuple(self._columns), self._need, self._tid, program)
 
     def _struct(self, found: Iterable[Member], scope: _Scope) -> None:
         for member in found:
@@ -398,7 +396,7 @@ def compile_plan(format: Format) -> Plan:  # noqa: A002
         UnsupportedFieldError: a member cannot be derived; the message has its path.
 
     """
-    events = tuple(_Builder(event).plan() for event in format.events)
+    events = tuple(_Builder(event).plan(kind) for kind, event in enumerate(format.events))
     kind_of_id = np.full(65536, -1, np.int32)
     for kind, plan in enumerate(events):
         if plan.event.id < kind_of_id.size:

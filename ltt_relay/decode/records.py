@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Numba gives integers one type of 64 bits, where mypy tells int and NumPy's apart.
 # mypy: disable-error-code="assignment,arg-type,return-value"
-"""Walking in two steps, for every framing but LTT 3.0's: find the records of each packet, then put all in order.
-
-A framing brings the first step, as a subclass of `RecordWalker`; time, the running task and the order are made here.
-"""
+"""Walking for every framing but LTT 3.0's: a subclass of `RecordWalker` finds records, this tells time and task."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import integer
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
-from ltt_relay.decode.parts import MAX_PARTS, fits
+from ltt_relay.decode.parts import MAX_PARTS, holds
 from ltt_relay.decode.plan import Place, Plan
-from ltt_relay.decode.sink import Sink
 from ltt_relay.decode.timeline import Timeline, fill_tasks
 
 __all__ = ("RecordWalker", "Records")
@@ -56,7 +53,7 @@ def _check(
         k = kind[i]
         if k < 0 or first[k] == first[k + 1]:
             continue
-        if not fits(buf8, at[i], stop[i], program, first[k], first[k + 1], starts, sizes):
+        if not holds(buf8, at[i], stop[i], program, first[k], first[k + 1], starts, sizes):
             kind[i] = -1
             if found < trouble.shape[0]:
                 trouble[found, 0] = records_packet[i]
@@ -121,55 +118,6 @@ def _tasks(
             last[current] = running
 
 
-@compiled
-def _order(
-    cpu_first: np.ndarray, cpu_last: np.ndarray, cpu_number: np.ndarray, kind: np.ndarray, time: np.ndarray,
-    tid: np.ndarray, at: np.ndarray, stop: np.ndarray, since: int, until: int, sink: Sink,
-) -> None:  # fmt: skip
-    """Give records to the sink in order of time, then CPU, then place; those of one CPU are consecutive."""
-    wanted, rows, limits = sink.wanted, sink.rows, sink.limit
-    time_at, cpu_at, tid_at, at_at, variable = sink.time, sink.cpu, sink.tid, sink.at, sink.variable
-    out16, out32, out64, places, stops = sink.out16, sink.out32, sink.out64, sink.places, sink.stops
-    n = cpu_first.size
-    next_ = cpu_first.copy()
-    end_of_time = np.int64(1 << 62)
-    while True:
-        c = -1
-        first = end_of_time
-        second = end_of_time
-        second_cpu = n
-        for i in range(n):
-            now = time[next_[i]] if next_[i] < cpu_last[i] else end_of_time
-            if now < first:
-                second = first
-                second_cpu = c
-                first = now
-                c = i
-            elif now < second:
-                second = now
-                second_cpu = i
-        if c < 0:
-            return
-        limit = second if c < second_cpu else second - 1
-        r = next_[c]
-        while r < cpu_last[c] and (time[r] <= limit or r == next_[c]):
-            k = kind[r]
-            if k >= 0 and wanted[k] and since <= time[r] < until and rows[k] < limits[k]:
-                row = rows[k]
-                rows[k] = row + 1
-                if time_at[k] >= 0:
-                    out64[time_at[k] + row] = np.uint64(time[r])
-                if cpu_at[k] >= 0:
-                    out16[cpu_at[k] + row] = np.uint16(cpu_number[c])
-                if tid_at[k] >= 0:
-                    out32[tid_at[k] + row] = np.uint32(tid[r])
-                places[at_at[k] + row] = at[r]
-                if variable[k]:
-                    stops[at_at[k] + row] = stop[r]
-            r += 1
-        next_[c] = r
-
-
 def _place(place: Place | None) -> tuple[int, int, int, int]:
     return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
 
@@ -194,7 +142,9 @@ def _check_times(records: Records, packets: np.ndarray, trouble: np.ndarray, fou
 
 
 class RecordWalker(abc.ABC):
-    """A walker whose framing only finds records."""
+    """A walker whose framing only finds records; `shortest` is a lower bound of a record's size in bytes."""
+
+    shortest = 1
 
     def __init__(self, plan: Plan) -> None:
         """Take what the kernels need from the plan."""
@@ -260,24 +210,27 @@ class RecordWalker(abc.ABC):
                 self.spans[packet_key(packets[i])] = span
         return found
 
-    def walk(
-        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, since: int, until: int, sink: Sink
-    ) -> None:
-        """Give the records of loaded packets (sorted by CPU, then time) from `since` up to `until` to the sink."""
+    def enter(
+        self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, wanted: Wanted, first: np.ndarray,
+        entries: Entries,
+    ) -> np.ndarray:  # fmt: skip
+        """Write the entries of loaded packets as `batch.Walker` has it."""
         records, _ = self._records(buffer, starts, packets, np.zeros((0, 4), np.int64))
         time = records.time
         tid, _ = self._tids(buffer, packets, records)
         if self.timeline is not None:
             fill_tasks(self.timeline, packets["cpu"][records.packet], time, tid)
-        cpu = packets["cpu"][records.packet]
-        if ((time[1:] < time[:-1]) & (cpu[1:] == cpu[:-1])).any():
-            # Several files of one CPU, a clock that was set back, or damage: packets of one CPU that overlap.
-            order = np.lexsort((time, cpu))
-            time, tid, cpu = time[order], tid[order], cpu[order]
-            records = Records(*(getattr(records, name)[order] for name in Records.__dataclass_fields__))
-        numbers, first = np.unique(cpu, return_index=True)
-        last = np.r_[first[1:], cpu.size]
-        _order(
-            first.astype(np.int64), last.astype(np.int64), numbers.astype(np.int64), records.kind, time, tid,
-            records.at, records.stop, since, until, sink,
-        )  # fmt: skip
+        use = (records.kind >= 0) & wanted.kinds[records.kind] & (time >= wanted.since) & (time < wanted.until)
+        packet = records.packet[use]
+        kind = records.kind[use].astype(np.uint32) | packets["cpu"][packet].astype(np.uint32) << np.uint32(16)
+        found = Entries(time[use], records.at[use], records.stop[use], tid[use], kind)
+        if ((found.time[1:] < found.time[:-1]) & (packet[1:] == packet[:-1])).any():
+            # A clock that was set back, or damage.
+            order = np.lexsort((found.time, packet))
+            found = Entries(*(array[order] for array in found))
+        edges = np.searchsorted(packet, np.arange(len(packets) + 1))
+        last = first + np.diff(edges)
+        for p, (a, b) in enumerate(zip(first, last, strict=True)):
+            for array, values in zip(entries, found, strict=True):
+                array[a:b] = values[edges[p] : edges[p + 1]]
+        return last

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from ltt_relay.decode import batch, names
-from ltt_relay.decode.errors import Problem
+from ltt_relay.decode.errors import Problem, TraceError
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array, packet_key
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
 from ltt_relay.decode.records import RecordWalker
@@ -48,7 +48,10 @@ WALKERS: Final[dict[type, type[Any]]] = {
 }
 
 _MAX_PROBLEMS_A_LOAD: Final = 4096
-_COUNT_WINDOW: Final = 4 << 20
+_COUNT_WINDOW: Final = 1 << 20
+#: Packets that are counted to tell how many records there are of each kind.
+_SAMPLE: Final = 64
+_TRIES: Final = 3
 #: Characters that the kernel keeps of a program's name.
 _COMM: Final = 15
 
@@ -73,7 +76,6 @@ class Source:
         self.walker: batch.Walker = WALKERS[type(loaded.format.framing)](self.plan)
         self._loaded = loaded
         self._lock = threading.RLock()
-        self._counts: np.ndarray | None = None
         self._names: names.Names | None = None
         self.set_packets(packet_array(loaded.packets))
 
@@ -82,6 +84,8 @@ class Source:
         order = np.lexsort((packets["sequence"], packets["begin"], packets["cpu"], packets["stream"]))
         self.packets = packets[order]
         self.order = order
+        self._counts = np.zeros((packets.size, len(self.plan.events) + 1), np.int64)
+        self._counted = np.zeros(packets.size, np.bool_)
         return order
 
     @property
@@ -117,27 +121,44 @@ class Source:
     def counts(self) -> np.ndarray:
         """Records of each kind in each packet, the last column those that are skipped; one walk, the first time."""
         with self._lock:
-            if self._counts is None:
-                self._counts = self._count()
+            self._count(np.flatnonzero(~self._counted))
             return self._counts
 
-    def _count(self) -> np.ndarray:
-        packets = self.packets
-        counts = np.zeros((packets.size, len(self.plan.events) + 1), np.int64)
-        filled = np.cumsum(packets["content"]) // _COUNT_WINDOW
+    def _count(self, rows: np.ndarray) -> None:
+        """Count the packets of these rows."""
+        if not rows.size:
+            return
+        filled = np.cumsum(self.packets["content"][rows]) // _COUNT_WINDOW
         buffer: np.ndarray | None = None
-        first = 0
-        while first < packets.size:
-            last = int(np.searchsorted(filled, filled[first], "right"))
-            rows = packets[first:last]
-            buffer, starts = load(self.files, rows, buffer)
+        for some in np.split(rows, np.flatnonzero(np.diff(filled)) + 1):
+            packets = self.packets[some]
+            buffer, starts = load(self.files, packets, buffer)
             trouble = np.zeros((_MAX_PROBLEMS_A_LOAD, 4), np.int64)
-            found = self.walker.count(buffer, starts, rows, counts[first:last], trouble)
-            self._note(rows, starts, counts[first:last], trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
-            first = last
-        if isinstance(self.walker, RecordWalker):
+            counts = np.zeros((some.size, self._counts.shape[1]), np.int64)
+            found = self.walker.count(buffer, starts, packets, counts, trouble)
+            self._counts[some] = counts
+            self._note(packets, starts, counts, trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
+        self._counted[rows] = True
+        if isinstance(self.walker, RecordWalker) and self._counted.all():
             self._learn(self.walker)
-        return counts
+
+    def _room(self, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return room for the records of each kind in packets; and whether it is enough for sure.
+
+        Counting all packets takes a third of the time that decoding takes; a sample of them tells as much for kinds
+        that are spread evenly.
+        """
+        with self._lock:
+            few = rows[:: max(rows.size // _SAMPLE, 1)]
+            missing = few[~self._counted[few]]
+            sampled = rows.size > 2 * _SAMPLE and not self._counted[rows].all()
+            self._count(missing if sampled else rows[~self._counted[rows]])
+            if not sampled:
+                return self._counts[rows, :-1].sum(axis=0), True
+            content = self.packets["content"]
+            share = int(content[few].sum()) / int(content[rows].sum())
+            found = self._counts[few, :-1].sum(axis=0)
+            return ((found + 8 * np.sqrt(found) + 16) * 1.1 / share).astype(np.int64) + 4096, False
 
     def _learn(self, walker: RecordWalker) -> None:
         """Tell each packet its times, and which task ran at its begin: the one that the CPU's last switch went to."""
@@ -190,10 +211,12 @@ class Source:
         return np.flatnonzero(chosen)
 
     def outputs(
-        self, selection: batch.Selection, since: int, until: int, cpus: Iterable[int] | None, tables: names.Names
-    ) -> dict[int, batch.Output]:
-        """Decode what is selected from `since` up to `until`, ns of the trace's clock."""
-        counts = self.counts()
+        self, selection: batch.Selection, since: int, until: int, cpus: Iterable[int] | None, tables: names.Names,
+        offset: int = 0,
+    ) -> dict[int, batch.Output]:  # fmt: skip
+        """Decode what is selected from `since` up to `until`, ns of the trace's clock; `offset` is added to times."""
+        if isinstance(self.walker, RecordWalker):
+            self.counts()  # which tells the task that runs at the begin of each packet
         if self._scattered and any({"tid", "comm"} & set(base) for base in selection.base.values()):
             self._make_timeline()
         outputs: dict[int, batch.Output] = {}
@@ -205,9 +228,17 @@ class Source:
                 kinds, {k: selection.base[k] for k in kinds}, {k: selection.columns[k] for k in kinds}
             )
             rows = self.select(kinds, since, until, cpus)
-            outputs |= batch.run(
-                self.plan, self.walker, part, tables, self.files, self.packets[rows], counts[rows, :-1], since, until
-            )
+            room, sure = self._room(rows)
+            run = functools.partial(batch.run, self.plan, self.walker, part, tables, self.files, self.packets[rows])
+            for _ in range(_TRIES):
+                try:
+                    outputs |= run(room, since, until, offset)
+                    break
+                except batch.FullError:
+                    room = self._recount(rows, sure)
+                    sure = True
+            else:
+                raise TraceError(f"{self.path}: it changes faster than it can be read")
         return outputs
 
     @functools.cached_property
@@ -252,6 +283,22 @@ class Source:
                 edge, held = begin, 0
             held += more
         yield edge, until
+
+    def _recount(self, rows: np.ndarray, changed: bool) -> np.ndarray:
+        """Return the records of each kind in packets; all are counted anew if they have changed since."""
+        with self._lock:
+            if changed:
+                self._counted[rows] = False
+            self._count(rows[~self._counted[rows]])
+            room: np.ndarray = self._counts[rows, :-1].sum(axis=0)
+            return room
+
+    def possible(self) -> list[int]:
+        """Return the kinds that may occur, as far as packet headers tell."""
+        ids = {stream: np.bitwise_or.reduce(self.packets["ids"][self.packets["stream"] == stream], initial=0)
+               for stream in self.streams}  # fmt: skip
+        events = [plan.event for plan in self.plan.events]
+        return [kind for kind, event in enumerate(events) if int(ids[event.stream]) >> event.id % 64 & 1]
 
     # ------------------------------------------------------------------------------------- what formats differ in
 

@@ -76,7 +76,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         if isinstance(events, str):
             events = [events]
         if events is None:
-            kinds = [k for k, n in enumerate(self._totals()) if n]
+            kinds = self._source.possible()
         else:
             kinds = []
             for name in events:
@@ -101,12 +101,21 @@ class Trace(Mapping[str, pd.DataFrame]):
         until: Moment | None,
         cpus: Iterable[int] | None,
         columns: Iterable[str] | None,
-    ) -> tuple[batch.Selection, dict[int, batch.Output]]:
+        time: TimeKind,
+    ) -> tuple[batch.Selection, dict[str, batch.Output]]:
+        """Decode; by event name, those that were asked for by name or occur in what is selected."""
+        if self.strict:
+            self._totals()
         selection = self._select(events, columns)
         low, high = self._range(since, until)
-        outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables())
-        self._check()
-        return selection, outputs
+        offset = self._offset if time == "utc" else 0
+        outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables(), offset)
+        found = {
+            self._plan.events[kind].event.name: outputs[kind]
+            for kind in selection.kinds
+            if events is not None or outputs[kind].rows
+        }
+        return selection, found
 
     def frames(
         self,
@@ -120,9 +129,9 @@ class Trace(Mapping[str, pd.DataFrame]):
         """Return one frame per event kind, in time order (ties by cpu, then position).
 
         Every frame begins `timestamp` (datetime64[ns, UTC], or int64 monotonic ns with time="ns"), `cpu` (uint16),
-        `tid` (Int32) and `comm` (category); then the payload as `schema` says. `events` defaults to all that occur;
-        `since` and `until` are as in `ltt_relay.decode.times`, half-open; `columns` restricts every frame to those it
-        has.
+        `tid` (Int32) and `comm` (category); then the payload as `schema` says. `events` defaults to all that occur in
+        what is selected; `since` and `until` are as in `ltt_relay.decode.times`, half-open; `columns` restricts every
+        frame to those it has.
 
         Raises:
             UnknownEventError: no such event; a KeyError that lists near names.
@@ -130,13 +139,8 @@ class Trace(Mapping[str, pd.DataFrame]):
 
         """
         tables = self._source.name_tables()
-        selection, outputs = self._outputs(events, since, until, cpus, columns)
-        return {
-            self._plan.events[kind].event.name: frames.event_frame(
-                outputs[kind], selection.columns[kind], selection.base[kind], tables, self._offset, time == "utc"
-            )
-            for kind in selection.kinds
-        }
+        selection, outputs = self._outputs(events, since, until, cpus, columns, time)
+        return {name: frames.event_frame(output, selection, tables, time == "utc") for name, output in outputs.items()}
 
     def arrow(
         self,
@@ -149,13 +153,8 @@ class Trace(Mapping[str, pd.DataFrame]):
     ) -> dict[str, pa.Table]:
         """Return the same as `frames`, as Arrow tables."""
         tables = self._source.name_tables()
-        selection, outputs = self._outputs(events, since, until, cpus, columns)
-        return {
-            self._plan.events[kind].event.name: frames.arrow_table(
-                outputs[kind], selection.columns[kind], selection.base[kind], tables, self._offset, time == "utc"
-            )
-            for kind in selection.kinds
-        }
+        selection, outputs = self._outputs(events, since, until, cpus, columns, time)
+        return {name: frames.arrow_table(output, selection, tables, time == "utc") for name, output in outputs.items()}
 
     def _windows(
         self, max_bytes: int | str, since: Moment | None, until: Moment | None, bytes_a_record: int

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.memory import load64, store64, swap16, swap32, swap64
+from ltt_relay.decode.parts import nul
 from ltt_relay.decode.plan import Column
 
 __all__ = ("VARIABLE", "VariableColumn", "arrow_type")
@@ -42,10 +43,7 @@ def _measure(
                 n = 0
         if text and size and n:
             first = starts[i] + offset
-            p = first
-            while p < first + n and buf8[p] != 0:
-                p += 1
-            n = p - first
+            n = nul(buf8, first, first + n) - first
         end += n // item
         ends[row + i + 1] = end
 
@@ -98,7 +96,8 @@ class VariableColumn:
         """Begin empty."""
         self._column = column
         self._item = column.dtype.itemsize
-        self._ends = np.zeros(rows + 1, np.int64)
+        self._ends = np.empty(rows + 1, np.int64)
+        self._ends[0] = 0
         self._valid = np.ones(rows if column.optional else 0, np.bool_)
         self._data = np.empty(_SLACK, np.uint8)
         self._rows = 0

@@ -188,8 +188,8 @@ def _decode(payload: construct.Struct, payloads: list[bytes], path: Path) -> tup
     columns = source.plan.events[0].columns
     selection = batch.Selection((0,), {0: BASE}, {0: columns})
     found = source.outputs(selection, 0, FOREVER, None, Names())[0]
-    table = frames.arrow_table(found, columns, BASE, Names(), 0, False)
-    frame = frames.event_frame(found, columns, BASE, Names(), 0, False)
+    table = frames.arrow_table(found, selection, Names(), False)
+    frame = frames.event_frame(found, selection, Names(), False)
     for column in columns:
         assert frame[column.name].isna().to_numpy().tolist() == [x is None for x in table[column.name].to_pylist()]
         assert str(frame[column.name].dtype).replace("object", "str") == frames.dtype_text(column)

@@ -127,7 +127,7 @@ def test_windows_of_packets_do_not_show_in_variable_columns(pristine: Path) -> N
     rows = source.select(kinds, 0, FOREVER, None)
     found = batch.run(
         source.plan, source.walker, selection, Names(), source.files, source.packets[rows],
-        source.counts()[rows, :-1], 0, FOREVER, window_bytes=40_000,
+        source.counts()[rows, :-1].sum(axis=0), 0, FOREVER, window=40_000,
     )  # fmt: skip
     whole = opened.arrow(["sys_enter", "marker"])
     for kind, (event, column) in zip(kinds, (("sys_enter", "args"), ("marker", "text")), strict=True):

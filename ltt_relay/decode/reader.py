@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading packets in the order of their begin, each once, and handing out their records in the order of time.
+
+A packet stays in memory until the last of its records is decoded, so there are about two packets of each CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ltt_relay.decode.entries import Entries, Order, Wanted, order
+from ltt_relay.decode.memory import SLACK
+from ltt_relay.decode.packets import Files
+
+if TYPE_CHECKING:
+    from ltt_relay.decode.batch import Walker
+
+__all__ = ("Reader",)
+
+_MOST = 1 << 32
+
+
+@dataclass(slots=True)
+class _Active:
+    """A packet in memory: its row of the index, where it is, how many bytes are taken, and its entries to come."""
+
+    row: int
+    at: int
+    size: int
+    cursor: int
+    last: int
+
+
+class Reader:
+    """Gives windows of records: after `advance`, `found` has entries by kind, `first` and `count` which are whose."""
+
+    def __init__(self, walker: Walker, files: Sequence[Path], packets: np.ndarray, wanted: Wanted) -> None:
+        """Prepare to read packets (rows of the index, sorted by CPU, then time)."""
+        self._walker = walker
+        self._packets = packets
+        self._wanted = wanted
+        self._files = Files(files)
+        self._order = np.argsort(packets["begin"], kind="stable")
+        self._next = 0
+        self._active: list[_Active] = []
+        self._free: list[tuple[int, int]] = []
+        self.buffer = np.empty(0, np.uint8)
+        self.entries = Entries.empty(0)
+        self._room = Order.empty(0)
+        self.found = self._room.found
+        self.first = np.zeros(wanted.kinds.size, np.int64)
+        self.count = np.zeros(wanted.kinds.size, np.int64)
+
+    def advance(self, size: int) -> bool:
+        """Read packets of about `size` bytes, and put in order what no later packet can precede; False at the end."""
+        if self._next == self._order.size and not self._active:
+            return False
+        taken = 0
+        first = self._next
+        content = self._packets["content"]
+        while self._next < self._order.size and taken < size:
+            taken += int(content[self._order[self._next]])
+            self._next += 1
+        if self._next > first:
+            self._load(np.sort(self._order[first : self._next]))
+        ended = self._next == self._order.size
+        high = self._wanted.until if ended else int(self._packets["begin"][self._order[self._next]])
+        self._put_in_order(high)
+        return True
+
+    def _load(self, rows: np.ndarray) -> None:
+        packets = self._packets[rows]
+        sizes = (packets["content"] + 7) & ~7
+        starts = np.array([self._place(int(size)) for size in sizes], np.int64)
+        view = self.buffer.data
+        for row, at in zip(packets, starts.tolist(), strict=True):
+            self._files.read_into(int(row["file"]), int(row["offset"]), view[at : at + int(row["content"])])
+        first = starts // self._walker.shortest
+        buffer = self.buffer.view(np.uint64)
+        last = self._walker.enter(buffer, starts, packets, self._wanted, first, self.entries)
+        for values in zip(rows.tolist(), starts.tolist(), sizes.tolist(), first.tolist(), last.tolist(), strict=True):
+            self._active.append(_Active(*values))
+        self._active.sort(key=lambda active: active.row)
+
+    def _place(self, size: int) -> int:
+        """Return where there are `size` free bytes, a multiple of 8."""
+        for i, (at, free) in enumerate(self._free):
+            if free >= size:
+                self._free[i : i + 1] = [(at + size, free - size)] if free > size else []
+                return at
+        before = max(self.buffer.size - SLACK, 0)
+        now = max(2 * before, before + size)
+        if now > _MOST:
+            raise MemoryError(f"packets of {now} bytes would have to be in memory at once: at most {_MOST} can be")
+        buffer = np.empty(now + SLACK, np.uint8)
+        buffer[:before] = self.buffer[:before]
+        buffer[now:] = 0
+        entries = Entries.empty(now // self._walker.shortest + 1)
+        for old, new in zip(self.entries, entries, strict=True):
+            for active in self._active:
+                new[active.cursor : active.last] = old[active.cursor : active.last]
+        self.buffer, self.entries = buffer, entries
+        self._release(before, now - before)
+        return self._place(size)
+
+    def _release(self, at: int, size: int) -> None:
+        """Give back bytes, and join what is free."""
+        joined: list[tuple[int, int]] = []
+        for begin, free in sorted([*self._free, (at, size)]):
+            if joined and sum(joined[-1]) == begin:
+                joined[-1] = (joined[-1][0], joined[-1][1] + free)
+            else:
+                joined.append((begin, free))
+        self._free = joined
+
+    def _put_in_order(self, high: int) -> None:
+        cursor = np.array([active.cursor for active in self._active], np.int64)
+        last = np.array([active.last for active in self._active], np.int64)
+        most = int((last - cursor).sum())
+        if self._room.found.size < most:
+            self._room = Order.empty(most + most // 2)
+        order(self.entries.time, self.entries.kind, cursor, last, high, *self._room, self.first, self.count)
+        self.found = self._room.found
+        for active, now in zip(self._active, cursor.tolist(), strict=True):
+            active.cursor = now
+            if now == active.last:
+                self._release(active.at, active.size)
+        self._active = [active for active in self._active if active.cursor < active.last]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
