@@ -35,7 +35,7 @@ def debug_kernel(series: tuple[int, ...]) -> Path:
         SandboxError: there is no source of it, a tool is missing, or it does not build.
 
     """
-    config = hashlib.sha256(_CONFIG.read_bytes()).hexdigest()[:12]
+    config = _config_id()
     name = ".".join(map(str, series))
     trees = cache_dir("debug")
     try:
@@ -53,6 +53,10 @@ def debug_kernel(series: tuple[int, ...]) -> Path:
             _build(index, package, tree)
             (tree / "done").touch()
     return tree
+
+
+def _config_id() -> str:
+    return hashlib.sha256(_CONFIG.read_bytes()).hexdigest()[:12]
 
 
 def _source(series: str) -> tuple[PackageIndex, str, str]:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ltt_relay.sandbox import debug
+from ltt_relay.sandbox.errors import SandboxError, UnreachableError
+from ltt_relay.sandbox.kernels import Request, parse_request
+
+
+@pytest.mark.parametrize(
+    ("text", "request_"),
+    [
+        ("6.1", Request((6, 1))),
+        ("7", Request((7,))),
+        ("newest", Request()),
+        ("6.1-rt", Request((6, 1), "rt")),
+        ("6.1-debug", Request((6, 1), "debug")),
+        ("6.12.90+deb12.1-amd64", Request((6, 12), "", "6.12.90+deb12.1-amd64")),
+    ],
+)
+def test_a_kernel_is_asked_for_by_version_series_or_flavour(text: str, request_: Request) -> None:
+    assert parse_request(text) == request_
+
+
+@pytest.mark.parametrize("text", ["", "six", "6.1-bug", "debug", "6.1-debug-rt"])
+def test_what_is_no_kernel_is_told_what_is(text: str) -> None:
+    with pytest.raises(SandboxError, match=r"6\.1-debug"):
+        parse_request(text)
+
+
+class _Index:
+    """An index that cannot be asked, or has no source of kernels."""
+
+    reachable = True
+
+    def __init__(self, release: str) -> None:
+        pass
+
+    def names(self) -> list[str]:
+        if not self.reachable:
+            raise UnreachableError("no network")
+        return ["linux-image-6.1.0-1-amd64"]
+
+
+def test_a_debug_kernel_needs_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debug, "PackageIndex", _Index)
+    with pytest.raises(SandboxError, match=r"no package linux-source-9\.9"):
+        debug.debug_kernel((9, 9))
+
+
+def test_without_a_network_one_that_was_built_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debug, "PackageIndex", _Index)
+    monkeypatch.setattr(_Index, "reachable", False)
+    with pytest.raises(UnreachableError):
+        debug.debug_kernel((6, 1))
+    tree = tmp_path / f"ltt-relay/debug/6.1.7-2-{debug._config_id()}"
+    tree.mkdir(parents=True)
+    with pytest.raises(UnreachableError):
+        debug.debug_kernel((6, 1))
+    (tree / "done").touch()
+    assert debug.debug_kernel((6, 1)) == tree
