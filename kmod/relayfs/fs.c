@@ -436,10 +436,11 @@ int relayfs_register_client(struct relayfs_client *client)
 	struct relayfs_node *node;
 	int err;
 
-	mutex_lock(&fs_lock);
+	/* Mounting and unmounting take s_umount, under which a remount takes fs_lock: so not the other way round. */
 	err = simple_pin_fs(&relayfs_type, &pin, &pins);
 	if (err)
-		goto unlock;
+		return err;
+	mutex_lock(&fs_lock);
 	inode = d_inode(root.dentry);
 	inode_lock(inode);
 	list_for_each_entry(node, &root.children, link)
@@ -470,9 +471,8 @@ int relayfs_register_client(struct relayfs_client *client)
 	return 0;
 unpin:
 	inode_unlock(inode);
-	simple_release_fs(&pin, &pins);
-unlock:
 	mutex_unlock(&fs_lock);
+	simple_release_fs(&pin, &pins);
 	return err;
 }
 EXPORT_SYMBOL_GPL(relayfs_register_client);
@@ -496,8 +496,8 @@ void relayfs_unregister_client(struct relayfs_client *client)
 	d_drop(dentry);
 	remove_dir(root.dentry, dentry);
 	inode_unlock(inode);
-	simple_release_fs(&pin, &pins);
 	mutex_unlock(&fs_lock);
+	simple_release_fs(&pin, &pins);
 }
 EXPORT_SYMBOL_GPL(relayfs_unregister_client);
 
