@@ -49,6 +49,11 @@ def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fa
     raise SystemExit(exit_status(fail_on, facts["lost"], facts["problems"]))
 
 
+def _host(env: dict[str, Any]) -> str:
+    system = " ".join(str(env[name]) for name in ("sysname", "release", "arch") if env.get(name))
+    return ", ".join(filter(None, [str(env.get("hostname", "")), system]))
+
+
 def _print(facts: dict[str, Any]) -> None:
     from datetime import UTC, datetime
 
@@ -60,10 +65,7 @@ def _print(facts: dict[str, Any]) -> None:
     env = facts["env"]
     lines = [
         ("format", facts["format"]),
-        (
-            "host",
-            f"{env.get('hostname', '?')}, {env.get('sysname', '?')} {env.get('release', '?')} {env.get('arch', '')}",
-        ),
+        *([("host", _host(env))] if env.get("hostname") or env.get("release") else []),
         ("CPUs", facts["cpus"]),
         ("begin", moment(facts["begin"])),
         ("end", moment(facts["end"])),
