@@ -7,6 +7,8 @@ PYTHON := .venv/bin/python
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev dkms mandoc zsh fish
+# What benchmarks compare with.
+PEERS := lttng-tools trace-cmd
 
 .PHONY: help setup lint test test-debug-kernel generate demo bench modules man clean
 
@@ -30,6 +32,10 @@ endef
 .venv/stamp-apt: Makefile
 	@mkdir -p .venv
 	$(call install,$(PACKAGES))
+	@touch $@
+
+.venv/stamp-peers: Makefile .venv/stamp-apt
+	$(call install,$(PEERS))
 	@touch $@
 
 .venv/stamp: pyproject.toml constraints.txt .venv/stamp-apt
@@ -56,7 +62,7 @@ generate: setup  ## rewrite what is derived from formats/
 demo: setup  ## record a workload in a guest; leaves demo-output/ and prints the report
 	$(PYTHON) -m ltt_relay.testing.demo demo-output
 
-bench: setup  ## measure the decoder beside Babeltrace, and the kernel half beside ftrace
+bench: setup .venv/stamp-peers  ## measure the decoder beside Babeltrace, and the kernel half beside ftrace
 	$(PYTHON) -m tests.bench
 
 modules: setup  ## build the kernel modules for the running kernel (or KDIR=...)

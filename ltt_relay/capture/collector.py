@@ -249,7 +249,9 @@ class Collector:
             family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
             self._socket = socket.create_server(address, family=family, backlog=64)
         except OSError as error:
-            raise CaptureError(f"{address[0]}, port {address[1]}: {error.strerror or error}") from error
+            # create_server adds the address to the text; errors of name resolution have numbers of their own.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+            raise CaptureError(f"{address[0]}, port {address[1]}: {reason}") from error
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._threads: set[threading.Thread] = set()
         self._connections: set[socket.socket] = set()

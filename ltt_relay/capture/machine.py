@@ -103,6 +103,11 @@ def explain_refusal(said: str, machine: Machine) -> str:
     """Return why a module was not let in, and what to do: `said` is the loader's message."""
     by_boot = " because secure boot is on" if machine.secure_boot else ""
     off = "turn secure boot off in the firmware" if machine.secure_boot else "boot without lockdown= and sig_enforce"
+    if "Function not implemented" in said:
+        return (
+            f"kernel {machine.release} takes no modules (it was built without CONFIG_MODULES): run another, "
+            "or try in a guest: ltt-relay sandbox -- CMD"
+        )
     if not machine.loading:
         return "loading modules is switched off until the next boot (kernel.modules_disabled = 1)"
     locked = machine.lockdown not in {None, "none"}

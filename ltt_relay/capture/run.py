@@ -243,8 +243,8 @@ class Recording:
                     source.control("stop")
             if self._display:
                 self._display.update(self.session)
-            if request.trigger:
-                self._look_at_trigger()
+            if request.trigger and self._look_at_trigger():
+                return "trigger"
             if request.mode == "stream" and not told and time.monotonic() - named >= _NAMES_EVERY:
                 recorder.follow_names()
                 named = time.monotonic()
@@ -257,8 +257,22 @@ class Recording:
             totals = self.session.totals()
             self._say(", ".join(f"{name} {totals[name]:,}" for name in ("produced", "read", "pending", "lost")))
 
-    def _look_at_trigger(self) -> None:
-        return
+    def _look_at_trigger(self) -> bool:
+        """Save what a trigger froze, and arm it again; returns whether it stopped the session."""
+        assert self.request.trigger
+        state = self.session.read("trigger").splitlines()[-1:]
+        if not state or not state[0].startswith("fired"):
+            return False
+        if "refused" in state[0]:
+            self._say(f"trigger {state[0]}: is the last snapshot still unread?")
+        elif not state[0].endswith("done"):
+            return False
+        elif self.request.trigger.split()[-1] == "stop":
+            return True
+        else:
+            self._snapshot(frozen=True)
+        self.session.write("trigger", self.request.trigger)
+        return False
 
     def _snapshot(self, *, frozen: bool) -> None:
         """Save what the flight recorder holds into a sink of its own."""

@@ -19,7 +19,10 @@ import click
 from ltt_relay import __version__
 from ltt_relay.errors import UserError
 
-__all__ = ("COMMANDS", "examples", "exit_status", "fail_on_option", "format_option", "main")
+__all__ = (
+    *("COMMANDS", "examples", "exit_status", "fail_on_option", "format_option", "main"),
+    "parse_address_option",
+)
 
 # name -> short help; the command is `command` in ltt_relay.cli.<name>
 COMMANDS: dict[str, str] = {
@@ -101,6 +104,16 @@ def _parse_fail_on(ctx: click.Context, option: click.Parameter, value: str) -> f
     if words - {"lost", "problems"}:
         raise click.BadParameter("lost, problems or both, with a comma between, were expected")
     return words
+
+
+def parse_address_option(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """Make host and port of an option's value."""
+    from ltt_relay.capture.wire import parse_address
+
+    try:
+        return None if value is None else parse_address(value)
+    except UserError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def fail_on_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli import COMMANDS, examples, parse_address_option
 
 __all__ = ("command",)
 
@@ -35,18 +35,18 @@ _EXAMPLES = examples(
     "--listen",
     default="127.0.0.1",
     show_default=True,
+    callback=parse_address_option,
     metavar="HOST[:PORT]",
     help="Address to listen on; 0.0.0.0 lets every machine of the network in. [port: 4711, or 0 for a free one]",
 )
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N complete traces.")
-def command(output: Path, listen: str, count: int | None) -> None:
+def command(output: Path, listen: tuple[str, int], count: int | None) -> None:
     """Receive traces that ltt-relay record --to sends, each into a directory of its own, until Ctrl-C.
 
     The path of each trace is printed when it is complete. A sender whose connection broke goes on where it was. Nothing
     is encrypted or authenticated: who reaches the port may write traces below DIR, and nothing else.
     """
     from ltt_relay.capture.collector import Collector, Store
-    from ltt_relay.capture.wire import parse_address
 
     done = threading.Event()
     complete = 0
@@ -60,7 +60,7 @@ def command(output: Path, listen: str, count: int | None) -> None:
 
     collector = Collector(
         Store(output),
-        parse_address(listen),
+        listen,
         say=lambda text: click.echo(f"ltt-relay collect: {text}", err=True),
         on_trace=on_trace,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltt_relay.cli import COMMANDS, completing, examples
+from ltt_relay.cli import COMMANDS, completing, examples, parse_address_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ _EXAMPLES = examples(
     ltt-relay record --mode flight                a flight recorder: Ctrl-C saves what just happened;
                                                   kill -USR1, or snapshot, save it meanwhile
     ltt-relay record --mode flight --save failure -a -- ./test    what the system did before it failed, if it fails
+    ltt-relay record --mode flight --trigger 'sched_process_exit prio < 100 snapshot'
     ltt-relay record --klog -d 60                 with the kernel's log, from the boot on
     ltt-relay record --to tcp://192.0.2.1 -d 60   to another machine, where ltt-relay collect runs
     ltt-relay record --attach record-4711 -d 1    what the session of a killed recorder still holds
@@ -69,6 +70,7 @@ _REMEDIES = {
 @click.option(
     "--to",
     "remote",
+    callback=parse_address_option,
     metavar="tcp://HOST[:PORT]",
     help="Send the trace to ltt-relay collect there; nothing is written here.",
 )
@@ -91,6 +93,12 @@ _REMEDIES = {
     "--save",
     type=click.Choice(["always", "failure", "never"]),
     help="With --mode flight, whether what it holds at the end is saved: failure: if CMD failed. [default: always]",
+)
+@click.option(
+    "--trigger",
+    metavar="TEXT",
+    help="'EVENT [FIELD OP VALUE]... snapshot' saves a flight recorder, '… stop' ends the recording, when a record of "
+    "the event meets the conditions; OP is == != < <= > >= or &.",
 )
 @click.option(
     "-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after this."
@@ -172,17 +180,15 @@ def _say(text: str) -> None:
     click.echo(f"ltt-relay record: {text}", err=True)
 
 
-def _destination(output: Path, remote: str | None) -> tuple[str, Callable[[str, bytes], Sink]]:
+def _destination(output: Path, address: tuple[str, int] | None) -> tuple[str, Callable[[str, bytes], Sink]]:
     """Return what the destination is called, and what makes its sinks."""
     from ltt_relay.capture.sink import DirectorySink
 
-    if remote is None:
+    if address is None:
         return str(output), lambda suffix, note: DirectorySink(output.with_name(output.name + suffix), note)
     from ltt_relay.capture.sender import RemoteSink
     from ltt_relay.capture.sink import NOTE
-    from ltt_relay.capture.wire import parse_address
 
-    address = parse_address(remote)
     name = str(output)
     if not _given("output"):
         host = re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename).lstrip("-")
@@ -207,6 +213,11 @@ def _given(name: str) -> bool:
 def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
     if options["save"] and options["mode"] != "flight":
         raise click.UsageError("--save is for --mode flight: a stream is saved while it runs")
+    action = (options["trigger"] or "stop").split()[-1:]
+    if action not in (["stop"], ["snapshot"]):
+        raise click.UsageError("--trigger ends with what is done: stop or snapshot")
+    if action == ["snapshot"] and options["mode"] != "flight":
+        raise click.UsageError("--trigger '… snapshot' is for --mode flight")
     if options["save"] == "failure" and not cmd:
         raise click.UsageError("--save failure needs a command to fail: -- CMD")
     if options["mode"] == "flight" and (options["klog"] or options["evlog"]):
@@ -239,6 +250,7 @@ def _request(options: dict[str, Any], child: int | None) -> Request:
         n_subbufs=options["n_subbufs"],
         n_subbufs_max=options["n_subbufs_max"],
         duration=options["duration"],
+        trigger=options["trigger"],
         save=options["save"] or "always",
         logs=tuple(name for name in ("klog", "evlog") if options[name]),
         attach=bool(options["attach"]),

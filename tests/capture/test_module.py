@@ -63,6 +63,7 @@ def test_lockdown_by_secure_boot_is_explained(tmp_path: Path) -> None:
         ("Operation not permitted", {"loading": False}, "switched off until the next boot"),
         ("Operation not permitted", {}, "run as root, and not in a container"),
         ("Invalid module format", {}, "built for another kernel than 6.1.0-1-amd64"),
+        ("Function not implemented", {}, "built without CONFIG_MODULES"),
         ("Unknown symbol in module", {}, "dmesg names the symbol"),
         ("No space left", {}, "No space left"),
     ],

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In the guest: record a workload with one tool, and print as JSON what it cost and what came of it.
+
+python capture_guest.py TOOL LOOP ROUNDS DIRECTORY [LTTNG-MODULES]
+
+TOOL is none, ltt-relay, lttng or trace-cmd. The workload is LOOP getppid ROUNDS, one on every CPU. All record the
+enters and exits of every system call of the whole system, with 4 MiB of buffers a CPU, into a file system in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+def _until(condition: Any) -> None:
+    while not condition():
+        time.sleep(0.05)
+
+
+def _on_cpu(pid: int) -> float:
+    """Seconds that a process's threads have run, to the nanosecond; its own clock, so exited ones count, too."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
+
+
+def _work(loop: str, rounds: int) -> float:
+    """Seconds that the slowest of the loops took."""
+    if not rounds:
+        time.sleep(1)
+        return 0.0
+    begin = time.monotonic()
+    loops = [
+        subprocess.Popen(["taskset", "-c", str(cpu), loop, "getppid", str(rounds)], stdout=subprocess.DEVNULL)
+        for cpu in CPUS
+    ]
+    for process in loops:
+        process.wait()
+    return time.monotonic() - begin
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+
+
+class _Child:
+    """A recorder that is a process of ours: its CPU seconds are those of all its children, too."""
+
+    def __init__(self, command: list[str], stderr: Path) -> None:
+        with stderr.open("wb") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+
+    def stop(self) -> float:
+        self.process.send_signal(signal.SIGINT)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        if status:
+            raise RuntimeError(f"the recorder ended with {status}")
+        return usage.ru_utime + usage.ru_stime
+
+
+def ltt_relay(loop: str, rounds: int, out: Path) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "ltt_relay.cli",
+        "record",
+        "-e",
+        "sys",
+        "-o",
+        str(out / "trace"),
+        "--session",
+        "bench",
+    ]
+    recorder = _Child(command, out / "said")
+    control = Path("/sys/kernel/relay/ltt/bench/control")
+    _until(lambda: control.exists() and control.read_text() == "running\n")
+    seconds = _work(loop, rounds)
+    cpu = recorder.stop()
+    totals = json.loads((out / "trace/.capture.json").read_text())["totals"]
+    return {
+        "seconds": seconds,
+        "cpu": cpu,
+        "bytes": _size(out / "trace"),
+        "events": totals["read"],
+        "lost": totals["lost"],
+    }
+
+
+def trace_cmd(loop: str, rounds: int, out: Path) -> dict[str, Any]:
+    command = ["trace-cmd", "record", "-e", "raw_syscalls", "-b", "4096", "-o", str(out / "trace.dat")]
+    recorder = _Child(command, out / "said")
+    enabled = Path("/sys/kernel/tracing/events/raw_syscalls/sys_exit/enable")
+    _until(lambda: enabled.exists() and enabled.read_text() == "1\n")
+    time.sleep(0.5)
+    seconds = _work(loop, rounds)
+    cpu = recorder.stop()
+    said = (out / "said").read_text(errors="replace")
+    lost = sum(map(int, re.findall(r"(?m)^(?:overrun|dropped events): (\d+)", said)))
+    events = sum(map(int, re.findall(r"(?m)^read events: (\d+)", said)))
+    return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace.dat"), "events": events, "lost": lost}
+
+
+def _load(directory: Path) -> None:
+    """Load LTTng's modules, in whichever order their symbols allow; system calls need none of the probes."""
+    left = sorted(path for path in directory.glob("lttng-*.ko") if not re.search(r"test|probe-", path.name))
+    while left:
+        failed = [
+            path for path in left if subprocess.run(["insmod", path], capture_output=True, check=False).returncode
+        ]
+        if len(failed) == len(left):
+            return
+        left = failed
+
+
+def lttng(loop: str, rounds: int, out: Path, modules: Path) -> dict[str, Any]:
+    _load(modules)
+    environment = os.environ | {"LTTNG_HOME": str(out), "HOME": str(out)}
+    subprocess.run(["lttng-sessiond", "--daemonize"], check=True, env=environment, capture_output=True)
+
+    def tell(*words: str) -> str:
+        done = subprocess.run(["lttng", *words], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"lttng {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    tell("create", "bench", f"--output={out / 'trace'}")
+    tell("enable-channel", "-k", "c", "--subbuf-size=256k", "--num-subbuf=16")
+    tell("enable-event", "-k", "-c", "c", "--syscall", "--all")
+
+    def spent() -> float:
+        found = subprocess.run(["pgrep", "lttng"], capture_output=True, text=True, check=True).stdout
+        return sum(map(_on_cpu, map(int, found.split())))
+
+    tell("start")
+    before = spent()
+    seconds = _work(loop, rounds)
+    said = tell("stop")
+    cpu = spent() - before
+    lost = sum(int(n.replace(",", "")) for n in re.findall(r"(\d[\d,]*) events? (?:was|were)? ?discarded", said))
+    return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace"), "events": None, "lost": lost, "said": said}
+
+
+def main() -> None:
+    tool, loop, rounds, directory, *rest = sys.argv[1:]
+    out = Path(directory)
+    if tool == "none":
+        result: dict[str, Any] = {"seconds": _work(loop, int(rounds))}
+    elif tool == "lttng":
+        result = lttng(loop, int(rounds), out, Path(rest[0]))
+    else:
+        result = {"ltt-relay": ltt_relay, "trace-cmd": trace_cmd}[tool](loop, int(rounds), out)
+    print(json.dumps(result))
+
+
+main()

@@ -1,0 +1,142 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What record, its kin and their failures look like to a user: runs in the guest as root, without the modules loaded;
+# $1 is where results go, $2 Python, $3 the project, $4 the modules.
+out=$1
+python=$2
+modules=$4
+export PYTHONPATH=$3
+ltt=/sys/kernel/relay/ltt
+relay() { "$python" -m ltt_relay.cli "$@"; }
+# try NAME COMMAND...: its output and status go to NAME.out, NAME.err and NAME.status
+try() {
+	name=$1
+	shift
+	"$@" >"$out/$name.out" 2>"$out/$name.err"
+	echo $? >"$out/$name.status"
+}
+# begin NAME OPTIONS...: record in the background as session NAME, and wait until it records; $pid is the recorder
+begin() {
+	recording=$1
+	shift
+	# Not by the function: $! would be a shell that waits for the recorder.
+	"$python" -m ltt_relay.cli record --session "$recording" "$@" >"$out/$recording.out" 2>"$out/$recording.err" &
+	pid=$!
+	tries=0
+	until grep -q running "$ltt/$recording/control" 2>/dev/null; do
+		sleep 0.1
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || exit 1
+	done
+}
+# finish SIGNAL: end the recorder and note its status
+finish() {
+	[ "$1" = none ] || kill "-$1" "$pid"
+	wait "$pid"
+	echo $? >"$out/$recording.status"
+}
+work() {
+	i=0
+	while [ $i -lt "${1:-10}" ]; do
+		ls -lR /usr/share/doc 2>/dev/null | head -n 300 >/dev/null
+		i=$((i + 1))
+	done
+}
+
+echo "== no module, no root, and how to get there"
+try no-module relay record -d 1 -o /tmp/never
+try load relay module load --from "$modules"
+try no-root /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups "$python" -m ltt_relay.cli record -d 1 -o /tmp/never
+try list relay list --json
+# No debug symbols, and none of the addresses that the kernel tells.
+echo 2 >/proc/sys/kernel/kptr_restrict
+ls -d /usr/lib/debug/boot /boot/System.map* >"$out/symbols" 2>/dev/null
+
+echo "== ended by Ctrl-C, a CPU unplugged and back meanwhile, the counters asked for"
+begin sigint -o "$out/sigint" -e sched -e sys --live
+work 3
+echo 0 >/sys/devices/system/cpu/cpu1/online
+work 3
+kill -USR1 $pid
+echo 1 >/sys/devices/system/cpu/cpu1/online
+work 3
+cp "$ltt/sigint/stats" "$out/sigint.stats"
+finish INT
+
+echo "== disk full"
+mkdir /tmp/small /tmp/smaller
+mount -t tmpfs -o size=1200k tmpfs /tmp/small
+begin full -o /tmp/small/trace -d 120
+work 40
+finish none
+cp -r /tmp/small/trace "$out/full"
+mount -t tmpfs -o size=200k tmpfs /tmp/smaller
+try full-command relay record -a -o /tmp/smaller/trace -- sh -c '
+	i=0; while [ $i -lt 8 ]; do ls -lR /usr/share/doc 2>/dev/null | head -n 300 >/dev/null; i=$((i + 1)); done; exit 5'
+
+echo "== a reader slower than the writer"
+try slow relay record -a -e sys --subbuf-size 4096 --n-subbufs 2 -o "$out/slow" -- \
+	dd if=/dev/zero of=/dev/null bs=1 count=60000
+
+echo "== killed, and taken over"
+begin killed -o "$out/killed"
+work 5
+sleep 1
+kill -9 $pid
+wait $pid 2>/dev/null
+work 2
+try killed-status relay status --json
+try attach relay record --attach killed -o "$out/attached" -d 0.5
+
+echo "== collector gone and back"
+"$python" -m ltt_relay.cli collect -o "$out/collected" >"$out/collect.out" 2>"$out/collect.err" &
+collector=$!
+until grep -q listening "$out/collect.err"; do sleep 0.1; done
+try nobody relay record --to tcp://127.0.0.1:9 -d 1
+begin remote --to tcp://127.0.0.1 -o target -e sched -e sys
+work 3
+kill -9 $collector
+work 5
+"$python" -m ltt_relay.cli collect -o "$out/collected" --count 1 >"$out/collect.out" 2>"$out/collect2.err" &
+collector=$!
+work 3
+cp "$ltt/remote/stats" "$out/remote.stats"
+finish INT
+wait $collector
+
+echo "== flight recorders"
+begin flight --mode flight -o "$out/flight" --n-subbufs 4 --subbuf-size 65536
+work 5
+kill -USR1 $pid
+until grep -q snapshot "$out/flight.err"; do sleep 0.1; done
+work 3
+try snapshot relay snapshot flight -o "$out/snapshot"
+work 1
+finish INT
+try kept relay record --mode flight --save failure -o "$out/kept" -- false
+try dropped relay record --mode flight --save failure -o "$out/dropped" -- true
+
+echo "== logs taken along"
+if [ -d /sys/kernel/relay/klog ]; then
+	try logs relay record --klog -o "$out/logs" -- sh -c 'echo "a line of the user" >/dev/kmsg; sleep 0.3'
+fi
+
+echo "== a trigger"
+if [ -e /sys/kernel/relay/ltt ] && mkdir "$ltt/probe" && [ -e "$ltt/probe/trigger" ]; then
+	begin trigger --mode flight -o "$out/trigger" --trigger 'sched_process_exec snapshot' --n-subbufs 4
+	/bin/true
+	until grep -q snapshot "$out/trigger.err"; do sleep 0.1; done
+	finish INT
+fi
+rmdir "$ltt/probe"
+
+echo "== unload; locked down"
+echo integrity >/sys/kernel/security/lockdown
+try locked-record relay record -e sched -o "$out/locked" -- true
+mkdir "$ltt/holding"
+try busy relay module unload
+relay status --remove holding
+try unload relay module unload
+dmesg >"$out/dmesg"
+try lockdown relay module load --from "$modules"
+try machine relay module status --json

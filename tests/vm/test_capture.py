@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Capturing as a user does it, failures included: one boot runs capture.sh, the tests look at what it left.
+
+What the user sees of each failure is the table in docs/capture.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ltt_relay
+from ltt_relay.sandbox import Guest
+from ltt_relay.sandbox.kernels import find_kernel
+from ltt_relay.sandbox.modules import build_modules
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that the scenario filled."""
+    out = tmp_path_factory.mktemp("capture")
+    # Where the user nobody of the guest may read, too.
+    modules = build_modules(find_kernel("6.1"))
+    command = ["sh", str(ROOT / "tests/vm/capture.sh"), str(out), sys.executable, str(ROOT), str(modules)]
+    done = Guest(kernel="6.1", cpus=2, rw=[out], modules=()).run(command, timeout=900)
+    (out / "said").write_bytes(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr.decode()
+    return out
+
+
+def _said(left: Path, name: str) -> str:
+    return (left / f"{name}.err").read_text()
+
+
+def _status(left: Path, name: str) -> int:
+    return int((left / f"{name}.status").read_text())
+
+
+def _note(path: Path) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads((path / ".capture.json").read_text())
+    return note
+
+
+def _events(path: Path) -> int:
+    frames = ltt_relay.open(path).frames(columns=["cpu"])
+    streams = ("state_", "printk", "evlog")
+    return sum(len(frame) for name, frame in frames.items() if not name.startswith(streams))
+
+
+def _whole(path: Path) -> ltt_relay.Trace:
+    """The trace, which must have nothing broken in it."""
+    trace = ltt_relay.open(path)
+    assert trace.problems.empty, trace.problems.to_string()
+    return trace
+
+
+def test_the_kernel_said_nothing(left: Path) -> None:
+    text = (left / "dmesg").read_text()
+    assert re.findall(r".*(?:WARNING|BUG|Oops|Call Trace|general protection).*", text) == []
+
+
+def test_without_the_module_the_command_that_loads_it_is_named(left: Path) -> None:
+    assert _status(left, "no-module") == 1
+    assert "ltt-relay module load" in _said(left, "no-module")
+    assert _status(left, "load") == 0
+    assert _said(left, "load").startswith("loaded: relayfs, ltt")
+    events = json.loads((left / "list.out").read_text())
+    assert {"group": "sched", "name": "sched_switch", "ltt_class": "schedchange", "available": True} in events
+
+
+def test_without_root_it_says_so(left: Path) -> None:
+    assert _status(left, "no-root") == 1
+    assert "run as root" in _said(left, "no-root")
+
+
+def test_ctrl_c_flushes_everything_across_a_cpu_that_went_and_came(left: Path) -> None:
+    assert _status(left, "sigint") == 0
+    assert "produced" in _said(left, "sigint")
+    trace = _whole(left / "sigint")
+    note = _note(left / "sigint")
+    assert note["ended_by"] == "SIGINT"
+    totals = note["totals"]
+    assert totals["pending"] == totals["lost"] == 0
+    assert totals["produced"] == totals["read"] == _events(left / "sigint")
+    assert re.search(rf"{totals['read']:,} events, .* lost 0", _said(left, "sigint"))
+    assert set(trace["sys_enter"]["cpu"]) == {0, 1}
+    assert not (left / "symbols").read_text()
+
+
+def test_a_full_disk_ends_the_recording_and_what_was_read_is_kept_in_whole_packets(left: Path) -> None:
+    assert _status(left, "full") == 1
+    said = _said(left, "full")
+    assert "No space left on device" in said
+    _whole(left / "full")
+    note = _note(left / "full")
+    assert note["ended_by"] == "failure"
+    assert "No space left on device" in note["failures"][0]
+    kept = _events(left / "full")
+    assert f"{kept:,} events" in said
+    unsaved = re.search(r"([\d,]+) were read and could not be saved", said)
+    assert kept + int(unsaved[1].replace(",", "") if unsaved else 0) == note["totals"]["read"]
+
+
+def test_a_full_disk_leaves_the_command_alone(left: Path) -> None:
+    assert _status(left, "full-command") == 5
+    assert "no longer recording; the command goes on" in _said(left, "full-command")
+
+
+def test_losses_of_a_slow_reader_are_told_with_what_to_change(left: Path) -> None:
+    assert _status(left, "slow") == 0
+    said = _said(left, "slow")
+    lost = _note(left / "slow")["totals"]["lost"]
+    assert lost > 0
+    assert re.search(rf"lost {lost:,} \(\d+\.\d\d %\)", said)
+    assert "--n-subbufs 8" in said
+    assert _whole(left / "slow").info["lost"] == lost
+
+
+def test_a_killed_recorder_leaves_a_trace_and_a_session_to_be_taken_over(left: Path) -> None:
+    killed = _whole(left / "killed")
+    assert _note(left / "killed")["end"] is None
+    assert killed["sys_enter"]["comm"].notna().mean() > 0.9
+    (session,) = json.loads((left / "killed-status.out").read_text())
+    assert (session["name"], session["state"]) == ("killed", "running")
+    assert session["pending"] > 0
+    assert session["fill"] > 0
+    assert _status(left, "attach") == 0
+    _whole(left / "attached")
+    # The packet that the dead recorder had read and not yet written is all that may be missing.
+    read = _note(left / "attached")["totals"]["read"]
+    assert 0 <= read - _events(left / "killed") - _events(left / "attached") < read / 2
+
+
+def test_a_collector_that_is_killed_and_comes_back_loses_nothing(left: Path) -> None:
+    assert _status(left, "nobody") == 1
+    assert "does ltt-relay collect run there" in _said(left, "nobody")
+    assert _status(left, "remote") == 0
+    assert "trying again; the buffers hold what comes" in _said(left, "remote")
+    target = left / "collected/target"
+    assert (left / "collect.out").read_text() == f"{target}\n"
+    totals = _note(target)["totals"]
+    assert totals["lost"] == totals["pending"] == 0
+    assert _whole(target).info["lost"] == 0
+    assert totals["produced"] == _events(target)
+
+
+def test_flight_recorders_are_saved_by_signal_command_and_at_the_end(left: Path) -> None:
+    assert _status(left, "flight") == _status(left, "snapshot") == 0
+    traces = [ltt_relay.open(left / name) for name in ("flight-1", "snapshot", "flight")]
+    for trace in traces:
+        assert set(trace.problems["code"]) <= {"time_backward"}
+        assert trace.info["records"] > 100
+    assert traces[0].info["end"] < traces[1].info["end"] < traces[2].info["end"]
+    assert _note(left / "flight-1")["ended_by"] == "snapshot"
+
+
+def test_a_flight_recorder_may_be_kept_only_if_the_command_failed(left: Path) -> None:
+    assert _status(left, "kept") == 1
+    assert _events(left / "kept") > 0
+    assert _status(left, "dropped") == 0
+    assert not (left / "dropped").exists()
+    assert "nothing saved" in _said(left, "dropped")
+
+
+def test_the_kernels_log_is_part_of_the_trace(left: Path) -> None:
+    if not (left / "logs.status").exists():
+        pytest.skip("klog was not built for this kernel")
+    assert _status(left, "logs") == 0
+    lines = ltt_relay.open(left / "logs")["printk"]["text"].astype(str)
+    assert lines.str.contains("Linux version").any()
+    assert lines.str.contains("a line of the user").any()
+
+
+def test_a_trigger_saves_a_flight_recorder(left: Path) -> None:
+    if not (left / "trigger.status").exists():
+        pytest.skip("this tracer has no triggers")
+    assert _status(left, "trigger") == 0
+    assert "snapshot" in _said(left, "trigger")
+    assert len(ltt_relay.open(left / "trigger-1")["sched_process_exec"]) >= 1
+
+
+def test_modules_are_not_unloaded_under_a_session_and_lockdown_is_explained(left: Path) -> None:
+    assert _status(left, "busy") == 1
+    assert "session holding" in _said(left, "busy")
+    assert _status(left, "unload") == 0
+    assert _status(left, "locked-record") == 0
+    assert len(ltt_relay.open(left / "locked")["sched_switch"]) > 0
+    assert _status(left, "lockdown") == 1
+    assert "locked down (integrity)" in _said(left, "lockdown")
+    assert json.loads((left / "machine.out").read_text())["lockdown"] == "integrity"
