@@ -14,9 +14,11 @@ __all__ = ("identity", "reopen")
 
 
 def identity(path: Path) -> dict[str, list[int]]:
-    """Return name, size and time of last change (ns) of a trace's files."""
-    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
-    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    """Return name, size and time of last change (ns) of a trace's files: all below it, or for a file all beside it."""
+    directory = path.parent if path.is_file() else path
+    inside = directory.iterdir() if path.is_file() else directory.rglob("*")
+    files = sorted(entry for entry in inside if entry.is_file())
+    return {str(f.relative_to(directory)): [f.stat().st_size, f.stat().st_mtime_ns] for f in files}
 
 
 def reopen(path: Path, format: FormatName = None) -> Trace:  # noqa: A002

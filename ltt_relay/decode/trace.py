@@ -343,6 +343,11 @@ class Trace(Mapping[str, pd.DataFrame]):
         return begin + self._offset, end + self._offset
 
     @property
+    def wall_offset(self) -> int:
+        """What is added to the trace's own time to get ns since 1970: `time="ns"` gives times without it."""
+        return self._offset
+
+    @property
     def info(self) -> dict[str, Any]:
         """What can be told from headers alone: format, uuid, env, cpus, begin, end (wall ns), packets, bytes, lost."""
         source = self._source

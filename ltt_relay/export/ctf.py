@@ -105,7 +105,7 @@ class CtfSink:
         self._directory.mkdir(exist_ok=True)
         info = trace.info
         self._env: Mapping[str, Any] = info["env"]
-        self._offset = int(info["wall_offset"])
+        self._offset = trace.wall_offset
         self._uuid = uuid5(NAMESPACE_URL, f"ltt-relay:{info['uuid'] or trace.path.resolve()}")
         self._losses = Losses.of(trace)
         self._streams: dict[int, _Stream] = {}

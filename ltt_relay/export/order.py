@@ -77,7 +77,7 @@ class Losses:
     @classmethod
     def of(cls, trace: Trace) -> dict[int, Losses]:
         """Return the losses of each CPU that has some."""
-        gaps, offset = trace.gaps, int(trace.info["wall_offset"])
+        gaps, offset = trace.gaps, trace.wall_offset
         begin, end = (gaps[name].astype("datetime64[ns, UTC]").astype("int64") - offset for name in ("begin", "end"))
         reasons = gaps["reason"].astype(str)
         found = {}

@@ -142,7 +142,7 @@ class PerfettoSink:
         self._protos = _protos()
         self._file = OutputFile(directory / _FILE, "")
         self._text = TextSink(directory, "csv", merge=False)
-        self._offset = int(trace.info["wall_offset"])
+        self._offset = trace.wall_offset
         self._losses = Losses.of(trace)
         self._told = dict.fromkeys(self._losses, 0)
         self._tgids: dict[int, int] = {}

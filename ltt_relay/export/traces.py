@@ -6,33 +6,59 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from ltt_relay.export.manifest import ConvertError
 from ltt_relay.formats import ltt3, registry
+from ltt_relay.formats.loaded import LoadError
 
 __all__ = ("find_traces",)
 
 
-def _is_trace(path: Path) -> bool:
-    """Whether it has the files of LTT 3.0, or another format claims it: LTT 3.0 claims every directory."""
+def _traces(path: Path) -> list[Path]:
+    """Return the traces that a directory is: itself, or files of it if there are several; none if no format claims it.
+
+    LTT 3.0 claims every directory, so that one has to look like it.
+    """
     if (path / "metadata").is_file() or any(path.glob("events_*")) or any(path.glob("state_*")):
-        return True
+        return [path]
     module = registry.detect(path)
-    return module is not None and module.__name__ != ltt3.__name__
+    if module is None or module.__name__ == ltt3.__name__ or not hasattr(module, "load"):
+        return []
+    try:
+        module.load(path)
+    except LoadError:
+        return _files(module, path) or [path]
+    except OSError:
+        return [path]
+    return [path]
+
+
+def _files(module: ModuleType, directory: Path) -> list[Path]:
+    """One file of each trace in a directory: the others of the same trace, its other CPUs', go with it."""
+    found: list[Path] = []
+    known: set[Path] = set()
+    for file in sorted(directory.iterdir()):
+        if file.is_file() and file not in known and module.claims(file):
+            found.append(file)
+            try:
+                known |= set(module.load(file).files)
+            except (LoadError, OSError):
+                continue  # which is told when it is converted
+    return found
 
 
 def _below(root: Path, output: Path) -> Iterator[Path]:
     """Yield the traces at or below a directory, relative to it; what was converted is none."""
-    if _is_trace(root):
-        yield Path()
-        return
     for directory, subdirectories, _ in os.walk(root):
         path = Path(directory)
-        if path.resolve() == output:
+        if path.resolve() == output and path != root:
             subdirectories.clear()
-        elif path != root and _is_trace(path):
+            continue
+        traces = _traces(path)
+        yield from (trace.relative_to(root) for trace in traces)
+        if traces:
             subdirectories.clear()
-            yield path.relative_to(root)
         subdirectories.sort()
 
 
@@ -57,5 +83,8 @@ def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> lis
                 raise ConvertError(f"{taken[target]} and {root / part} would both go to {target}: convert them apart")
             taken[target] = root / part
     if not taken:
-        raise ConvertError("no traces found: a trace is a directory with metadata and events_0, events_1 …")
+        raise ConvertError(
+            f"no traces found: a directory with metadata and events_0, events_1 …, or with files of "
+            f"{', '.join(registry.READERS)}, was expected"
+        )
     return [(path, target) for target, path in taken.items()]

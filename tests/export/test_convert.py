@@ -4,6 +4,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -15,10 +17,11 @@ import ltt_relay
 from ltt_relay.cli import main
 from ltt_relay.export import parts
 from ltt_relay.export.batch import convert
-from ltt_relay.export.convert import Options
+from ltt_relay.export.convert import FORMATS, Options, Result, convert_trace
 from ltt_relay.export.manifest import ConvertError
 from ltt_relay.export.traces import find_traces
 from ltt_relay.testing import write_trace
+from ltt_relay.testing.blktrace import write_blktrace
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +153,11 @@ def test_a_trace_that_changed_is_converted_again_and_leaves_nothing_of_before(tm
     assert (tmp_path / "out" / "t1" / "sched_switch.csv").exists()
 
 
-def _die(path: Path, output: Path, options: Options) -> None:
+def _die(path: Path, output: Path, options: Options) -> Result:
     if path.name == "t1":
         os._exit(9)  # as after SIGKILL by the kernel
-    from ltt_relay.export.convert import convert_trace
 
-    return convert_trace(path, output, options)  # type: ignore[return-value]
+    return convert_trace(path, output, options)
 
 
 def test_a_process_that_dies_costs_its_own_trace_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +184,36 @@ def test_where_traces_go(trace: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConvertError, match="no traces found"):
         find_traces([tmp_path / "empty"], output)
+
+
+def test_a_directory_of_several_old_traces_is_converted_one_by_one(tmp_path: Path) -> None:
+    root = tmp_path / "in" / "lab"
+    root.mkdir(parents=True)
+    event = {"event": "block_getrq", "time": 1_000_000, "sector": 8, "bytes": 512}
+    for name in ("sda", "sdb"):
+        write_blktrace(root / name, [event | {"cpu": cpu, "sequence": 1 + cpu} for cpu in (0, 1)])
+    found = find_traces([tmp_path / "in"], tmp_path / "out")
+    assert [path.name for path, _ in found] == ["sda.blktrace.0", "sdb.blktrace.0"]
+    results = list(convert([tmp_path / "in"], tmp_path / "out", Options("jsonl", merge=True)))
+    assert [(result.status, result.error, result.records) for result in results] == [("done", "", 2)] * 2
+    lines = (tmp_path / "out" / "lab" / "sdb.blktrace.0" / "merged.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cpu"] for line in lines] == [0, 1]
+    assert not list(convert([tmp_path / "in"], tmp_path / "out", Options("jsonl", merge=True), resume=True))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_other_formats_go_to_every_format(tmp_path: Path, to: str) -> None:
+    times = {"block_getrq": 1000, "block_rq_issue": 2000, "block_rq_complete": 3000}
+    events = [
+        {"event": event, "time": time, "sequence": 1, "sector": 8, "bytes": 512, "cpu": cpu}
+        for event, time in times.items()
+        for cpu in (0, 1)
+    ]
+    result = convert_trace(write_blktrace(tmp_path / "sda", events), tmp_path / "out", Options(to))
+    assert (result.status, result.error, result.records) == ("done", "", 6)
+    if to == "ctf" and shutil.which("babeltrace2"):
+        done = subprocess.run(["babeltrace2", tmp_path / "out" / "ctf"], capture_output=True, text=True, check=True)
+        assert [line.split()[2].rstrip(":") for line in done.stdout.splitlines()] == [e["event"] for e in events]
 
 
 def test_the_command_ends_with_1_if_a_trace_fails_and_by_request_on_losses(trace: Path, tmp_path: Path) -> None:
