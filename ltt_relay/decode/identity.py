@@ -4,21 +4,31 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ltt_relay.decode.trace import FormatName, Trace
 
 __all__ = ("identity", "reopen")
 
+#: What is below a directory with this file is a conversion's output, and no part of a trace.
+_CONVERSION: Final = "manifest.jsonl"
+
 
 def identity(path: Path) -> dict[str, list[int]]:
     """Return name, size and time of last change (ns) of a trace's files: all below it, or for a file all beside it."""
     directory = path.parent if path.is_file() else path
-    inside = directory.iterdir() if path.is_file() else directory.rglob("*")
-    files = sorted(entry for entry in inside if entry.is_file())
-    return {str(f.relative_to(directory)): [f.stat().st_size, f.stat().st_mtime_ns] for f in files}
+    found = {}
+    for folder, below, names in os.walk(directory):
+        below.sort()
+        if path.is_file() or _CONVERSION in names:
+            below.clear()
+        for name in sorted(names) if _CONVERSION not in names else ():
+            file = Path(folder, name)
+            found[str(file.relative_to(directory))] = [file.stat().st_size, file.stat().st_mtime_ns]
+    return found
 
 
 def reopen(path: Path, format: FormatName = None) -> Trace:  # noqa: A002

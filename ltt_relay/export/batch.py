@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -149,7 +150,12 @@ class _Crowd:
 
 
 def _pool(jobs: int) -> MakeExecutor:
-    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_quietly)
+
+
+def _end_quietly() -> None:
+    """An interrupt from the terminal goes to all processes: this one ends, the first one tells of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def convert(

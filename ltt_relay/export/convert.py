@@ -19,19 +19,7 @@ from ltt_relay.export.files import MERGED
 from ltt_relay.export.text import TextSink
 from ltt_relay.formats.base import UnknownEventError
 
-__all__ = (
-    "FORMATS",
-    "PARTS",
-    "WINDOW",
-    "Options",
-    "Result",
-    "Sink",
-    "Tell",
-    "begin",
-    "convert_trace",
-    "finish",
-    "write",
-)
+__all__ = ("FORMATS", "PARTS", "WINDOW", "Options", "Result", "begin", "clear", "convert_trace", "finish", "write")
 
 #: What --to takes.
 FORMATS: Final = ("csv", "parquet", "jsonl", "ctf", "perfetto")

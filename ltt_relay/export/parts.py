@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltt_relay.decode.identity import identity, reopen
-from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, finish, write
+from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, clear, finish, write
 from ltt_relay.export.files import MERGED
 from ltt_relay.export.text import TextSink
 
@@ -97,5 +97,6 @@ class Assembly:
         return self.result
 
     def abandon(self) -> None:
-        """End what runs; the next attempt removes what is left."""
+        """End what runs, and remove what there is."""
         self._sink.close()
+        clear(self.output)

@@ -5,7 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -52,11 +55,11 @@ def test_the_manifest_tells_what_is_in_the_files(trace: Path, tmp_path: Path) ->
 
 
 def test_merged_csv_is_what_merged_gives(trace: Path, tmp_path: Path) -> None:
-    for time in ("utc", "ns"):
-        list(convert([trace], tmp_path / time, Options(merge=True, time=time)))
-        read = pd.read_csv(tmp_path / time / "merged.csv", keep_default_na=False, dtype={"tid": "Int32"})
-        frame = ltt_relay.open(trace).merged(time=time)
-        if time == "utc":
+    for clock in ("utc", "ns"):
+        list(convert([trace], tmp_path / clock, Options(merge=True, time=clock)))
+        read = pd.read_csv(tmp_path / clock / "merged.csv", keep_default_na=False, dtype={"tid": "Int32"})
+        frame = ltt_relay.open(trace).merged(time=clock)
+        if clock == "utc":
             read["timestamp"] = pd.to_datetime(read["timestamp"])
         assert read["timestamp"].tolist() == frame["timestamp"].tolist()
         for column in ("cpu", "event", "tid", "comm", "payload"):
@@ -236,3 +239,26 @@ def test_info_and_dump_agree(trace: Path) -> None:
     assert dumped.count(" sched_switch: ") == facts["events"]["sched_switch"]
     wrong = runner.invoke(main, ["info", "/nonexistent"])
     assert (wrong.exit_code, "no such directory" in wrong.stderr) == (1, True)
+
+
+def test_an_output_inside_the_trace_does_not_change_what_the_trace_is(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path / "t", 300, cpus=1)
+    list(convert([trace], trace / "csv", Options()))
+    assert list(convert([trace], trace / "csv", Options(), resume=True)) == []
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
+    _many(tmp_path / "in", 40)
+    command = [sys.executable, "-m", "ltt_relay.cli", "convert", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    process = subprocess.Popen([*command, "-j", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    while process.poll() is None and not (manifest.exists() and manifest.read_bytes().count(b"\n") > 3):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert len({json.loads(line)["trace"] for line in manifest.read_text().splitlines()[1:]}) == 40
+    assert not list((tmp_path / "out").rglob("*.part"))
