@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ("ERRORS", "I386", "X86_64")
+__all__ = ("ERRORS", "I386", "X86_64", "native_names")
 
 _X86_64 = """
     0:read 1:write 2:open 3:close 4:stat 5:fstat 6:lstat 7:poll 8:lseek 9:mmap 10:mprotect 11:munmap 12:brk
@@ -153,3 +153,8 @@ def _table(text: str) -> dict[int, str]:
 X86_64: Final = _table(_X86_64)
 I386: Final = _table(_I386)
 ERRORS: Final = _table(_ERRORS)
+
+
+def native_names(arch: str) -> dict[int, str]:
+    """Return the names of a machine's own calls by number, none for a machine that is not known here."""
+    return X86_64 if arch == "x86_64" else I386 if arch in {"i386", "i486", "i586", "i686"} else {}

@@ -132,7 +132,6 @@ class Ltt3Source(Source):
         offsets = self.headers["wall_offset"][self.packets["stream"] == 0]
         return {
             "overwritten": gaps.total_lost(self)["overwritten"],
-            "wall_offset": self.wall_offset,
             "wall_offset_changes": sorted({int(x) for x in offsets} - {self.wall_offset}),
         }
 

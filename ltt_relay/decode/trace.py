@@ -367,6 +367,7 @@ class Trace(Mapping[str, pd.DataFrame]):
             "records": self._records(),
             "lost": sum(lost.values()),
             "lost_by_reason": {reason: n for reason, n in lost.items() if n},
+            "wall_offset": self._offset,
             **source.details(),
         }
 

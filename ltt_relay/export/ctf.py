@@ -123,7 +123,8 @@ class CtfSink:
 
     def write(self, tables: dict[str, pa.Table]) -> None:
         """Append a window's tables; their time is the trace's clock (int64)."""
-        parts = [part for name, table in tables.items() for part in translate(name, table) if part.table.num_rows]
+        arch = str(self._env.get("arch", ""))
+        parts = [part for name, table in tables.items() for part in translate(name, table, arch) if part.table.num_rows]
         if not parts:
             return
         kept: list[Any] = []

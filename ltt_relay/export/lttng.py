@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ltt_relay.analysis.syscall_names import X86_64
+from ltt_relay.analysis.syscall_names import native_names
 from ltt_relay.decode.plan import BASE
 
 __all__ = ("ENVIRONMENT", "Translated", "softirq_numbers", "translate")
@@ -61,15 +61,16 @@ def _payload(table: pa.Table, renamed: dict[str, str]) -> list[tuple[str, Any]]:
     return [(renamed.get(name, name), table[name]) for name in table.column_names if name not in BASE]
 
 
-def _system_calls(table: pa.Table, entry: bool) -> Translated:
+def _system_calls(table: pa.Table, entry: bool, arch: str) -> Translated:
     number = table["id"].to_numpy().astype(np.int64)
     native = np.ones(number.size, np.bool_)
     if "abi" in table.column_names:
         native = pc.equal(table["abi"].cast(pa.string()), "native").fill_null(False).to_numpy()
     distinct, variant = np.unique(number + (1 << 32) * ~native, return_inverse=True)
     kind = "syscall_entry_" if entry else "syscall_exit_"
+    known = native_names(arch)
     names = [
-        f"compat_{kind}{key - (1 << 32)}" if key >= 1 << 31 else kind + X86_64.get(key, str(key))
+        f"compat_{kind}{key - (1 << 32)}" if key >= 1 << 31 else kind + known.get(key, str(key))
         for key in distinct.tolist()
     ]
     return Translated(table, names, variant, _payload(table, {}))
@@ -91,11 +92,14 @@ def softirq_numbers(column: pa.ChunkedArray) -> Any:
     return numbers.cast(pa.uint32())
 
 
-def translate(name: str, table: pa.Table) -> Iterator[Translated]:
-    """Yield the rows of an event's table under LTTng's names, or under its own if LTTng has none for it."""
+def translate(name: str, table: pa.Table, arch: str) -> Iterator[Translated]:
+    """Yield the rows of an event's table under LTTng's names, or under its own if LTTng has none for it.
+
+    arch: the machine, as `uname -m` says, by which system calls are named.
+    """
     columns = set(table.column_names)
     if name in {"sys_enter", "sys_exit"} and "id" in columns:
-        yield _system_calls(table, name == "sys_enter")
+        yield _system_calls(table, name == "sys_enter", arch)
         return
     if name == "state_task" and {"cause", "pid", "event_comm"} <= columns:
         dumped = pc.equal(table["cause"].cast(pa.string()), "dump").fill_null(False)

@@ -195,6 +195,7 @@ def write_trace(
     generator = np.random.default_rng(seed)
     uuid = UUID(bytes=generator.bytes(16), version=4)
     env = {"domain": "kernel", "tracer_name": "ltt-relay", "hostname": "synthetic", "sysname": "Linux", "release": "0"}
+    env["arch"] = "x86_64"
     (path / "metadata").write_text(ctf.metadata(FORMAT, uuid, env, _WALL_OFFSET))
     begin = 1_000_000_000
     (path / "state_0").write_bytes(_state_packet(uuid, begin - 1, _TASKS))

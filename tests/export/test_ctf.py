@@ -157,7 +157,7 @@ def test_what_was_preempted_is_runnable_for_trace_compass(trace: Path) -> None:
     table = ltt_relay.open(trace).arrow("sched_switch")["sched_switch"].slice(0, 3)
     state = pa.chunked_array([pa.array([0x100, 0x1, 0], pa.uint16())])
     position = table.column_names.index("prev_state")
-    (made,) = translate("sched_switch", table.set_column(position, "prev_state", state))
+    (made,) = translate("sched_switch", table.set_column(position, "prev_state", state), "x86_64")
     assert dict(made.fields)["prev_state"].to_pylist() == [0, 1, 0]
 
 
@@ -167,7 +167,7 @@ def test_a_task_that_changes_is_no_dump(trace: Path) -> None:
     table = ltt_relay.open(trace).arrow("state_task")["state_task"].slice(0, 3)
     cause = pa.chunked_array([pa.array(["dump", "fork", None])])
     position = table.column_names.index("cause")
-    made = list(translate("state_task", table.set_column(position, "cause", cause)))
+    made = list(translate("state_task", table.set_column(position, "cause", cause), "x86_64"))
     assert [(part.names, part.table.num_rows) for part in made] == [
         (["lttng_statedump_process_state"], 1), (["state_task"], 2),
     ]  # fmt: skip
