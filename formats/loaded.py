@@ -12,13 +12,14 @@ CPUs, and gathers the members of `Event.payload` into columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
 from ltt_relay.formats.base import Format
 
-__all__ = ("LoadError", "Loaded", "Name", "Packet", "Problem")
+__all__ = ("LoadError", "Loaded", "Name", "Packet", "Problem", "sum_losses")
 
 
 class LoadError(ValueError):
@@ -96,3 +97,15 @@ class Loaded:
     names: list[Name] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     details: dict[str, str | int] = field(default_factory=dict)
+
+
+def sum_losses(packets: Iterable[Packet]) -> None:
+    """Make counters that each file has of its own those of its CPU: where all channels are one stream, they add up."""
+    last: dict[tuple[int, str], int] = {}
+    total: dict[tuple[int, str], int] = {}
+    for packet in sorted(packets, key=lambda packet: packet.begin):
+        for reason, count in packet.lost.items():
+            grown = count - last.get((packet.file, reason), 0)
+            last[packet.file, reason] = count
+            total[packet.cpu, reason] = total.get((packet.cpu, reason), 0) + grown
+        packet.lost = {reason: n for (cpu, reason), n in total.items() if cpu == packet.cpu}

@@ -29,7 +29,7 @@ import construct
 from ltt_relay.formats import lttng_names
 from ltt_relay.formats.base import Event, Format, PacketClock, Stream
 from ltt_relay.formats.fields import BIG, LITTLE, align, cstring, field, integer, struct
-from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
+from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem, sum_losses
 from ltt_relay.formats.lttng2_layout import (
     MAGIC,
     CompactFraming,
@@ -275,7 +275,7 @@ def load(path: Path) -> Loaded:
         stream = channels.index(file.channel) if first.minor >= 3 else int(file.channel == "metadata")
         _packets(loaded, number, stream, file, found, scale)
     if first.minor < 3:
-        _sum_losses(loaded.packets)
+        sum_losses(loaded.packets)
     return loaded
 
 
@@ -295,17 +295,6 @@ def _packets(
     if found:
         corrupt = found[-1].header.get("subbuf_corrupt", 0)
         loaded.details["corrupt_sub_buffers"] = int(loaded.details["corrupt_sub_buffers"]) + corrupt
-
-
-def _sum_losses(packets: list[Packet]) -> None:
-    """Where all channels are one stream, its counter is the sum of theirs."""
-    last: dict[int, int] = {}
-    total: dict[int, int] = {}
-    for packet in sorted(packets, key=lambda packet: packet.begin):
-        count = packet.lost["full"]
-        total[packet.cpu] = total.get(packet.cpu, 0) + count - last.get(packet.file, 0)
-        last[packet.file] = count
-        packet.lost = {"full": total[packet.cpu]}
 
 
 def records(path: Path) -> Iterator[Parsed]:

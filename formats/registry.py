@@ -21,7 +21,7 @@ __all__ = ("ENTRY_POINTS", "READERS", "detect", "load", "named", "reader")
 
 #: Modules of this package that have `claims` and `load` (see `loaded.py`); LTT 3.0 is what a
 #: directory is if it is nothing else, so it comes last.
-READERS: Final = ("classic", "k42", "poly", "blktrace", "lttng2", "mt76", "spectral", "ltt3")
+READERS: Final = ("classic", "k42", "poly", "lttng0", "blktrace", "lttng2", "mt76", "spectral", "ltt3")
 #: Packages bring formats as entry points of this group: a module like those of this package, or a `Format`.
 ENTRY_POINTS: Final = "ltt_relay.formats"
 

@@ -21,9 +21,11 @@ from ltt_relay.decode.walk_classic import ClassicWalker
 from ltt_relay.decode.walk_compact import CompactWalker
 from ltt_relay.decode.walk_header import HeaderWalker
 from ltt_relay.decode.walk_length import LengthWalker
+from ltt_relay.decode.walk_lttng0 import LttngWalker
 from ltt_relay.formats.base import HeaderFraming, LengthFraming, Naming
 from ltt_relay.formats.classic_walk import ClassicFraming
 from ltt_relay.formats.loaded import Loaded
+from ltt_relay.formats.lttng0_layout import LttngFraming
 from ltt_relay.formats.lttng2_layout import CompactFraming
 
 __all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
@@ -44,6 +46,7 @@ WALKERS: Final[dict[type, type[Any]]] = {
     LengthFraming: LengthWalker,
     HeaderFraming: HeaderWalker,
     ClassicFraming: ClassicWalker,
+    LttngFraming: LttngWalker,
     CompactFraming: CompactWalker,
 }
 
