@@ -27,6 +27,7 @@ from ltt_relay.formats.classic_events import (
     KINDS,
     MAGIC,
     NEW_EVENT,
+    PROGRAMS,
     START,
     Slot,
     events,
@@ -175,7 +176,8 @@ def format_of(
     switch = Switch("sched_switch", "prev_pid", "next_pid") if details >> 7 & 1 else None
     version = {"1.14": (1, 14), "2.1": (2, 1), "2.3": (2, 3)}.get(dialect.name, (2, 2))
     streams = (Stream(0, "events", "what happened on one CPU"),)
-    return Format("LTT", version, None, framing, PacketClock(32), streams, tuple(found), switch=switch)
+    namings = (PROGRAMS,) if details >> 11 & 1 else ()
+    return Format("LTT", version, None, framing, PacketClock(32), streams, tuple(found), switch=switch, namings=namings)
 
 
 # ----------------------------------------------------------------------------------------------------- which it is

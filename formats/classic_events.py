@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 
 import construct
 
-from ltt_relay.formats.base import Event
+from ltt_relay.formats.base import Event, Naming
 from ltt_relay.formats.fields import Field, chars, cstring, field, integer, pad, struct
 
 __all__ = (
-    "BUFFER_END", "BUFFER_START", "CUSTOM", "CUSTOM_IDS", "KINDS", "MAGIC", "NEW_EVENT", "START", "Kind", "Slot",
+    "BUFFER_END", "BUFFER_START", "CUSTOM", "CUSTOM_IDS", "KINDS", "MAGIC", "NEW_EVENT", "PROGRAMS",
+    "START", "Kind", "Slot",
     "event_id", "events", "layout", "size",
 )  # fmt: skip
 
@@ -75,6 +76,9 @@ def _k(
 _DATA: Final = (("sub_id", "which of its kinds"), ("data1:x", "depends on it"), ("data2:x", "depends on it"))
 _ONE: Final = (("sub_id", "which of its kinds"), ("data1:x", "depends on it"))
 _FD: Final = ("data1=fd", "file descriptor")
+
+#: Whoever starts a program has its name from then on.
+PROGRAMS: Final = Naming("task", "sched_process_exec", "tid", "filename", program=True)
 
 #: In the order of numbers; sub-number 0 is for those without, and for sub-numbers that no source names.
 KINDS: Final = (

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltt_relay.formats.base import Event, Format, HeaderFraming, PacketClock, Stream, Switch
-from ltt_relay.formats.classic_events import BUFFER_END, BUFFER_START, CUSTOM, KINDS, MAGIC, START, Slot, events, layout
+from ltt_relay.formats.classic_events import (
+    BUFFER_END,
+    BUFFER_START,
+    CUSTOM,
+    KINDS,
+    MAGIC,
+    PROGRAMS,
+    START,
+    Slot,
+    events,
+    layout,
+)
 from ltt_relay.formats.companion import group_files, read_proc
 from ltt_relay.formats.fields import BIG, field, integer, sized, sized_text, struct
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
@@ -73,7 +84,8 @@ def format_of(clock: int = 4, details: int = -1) -> Format:
     switch = Switch("sched_switch", "prev_pid", "next_pid") if details >> 7 & 1 else None
     stream = Stream(0, "events", "what happened on one CPU")
     clock_ = PacketClock(32, 1_000_000)
-    return Format("LTT K42", (2, 3), None, framing, clock_, (stream,), tuple(found), switch=switch)
+    namings = (PROGRAMS,) if details >> 11 & 1 else ()
+    return Format("LTT K42", (2, 3), None, framing, clock_, (stream,), tuple(found), switch=switch, namings=namings)
 
 
 def _start(file: Path) -> Any | None:

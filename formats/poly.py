@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ltt_relay.formats.base import Event, Format, PacketClock, Stream, Switch
-from ltt_relay.formats.classic_events import KINDS, Slot, events, layout, size
+from ltt_relay.formats.classic_events import KINDS, PROGRAMS, Slot, events, layout, size
 from ltt_relay.formats.classic_walk import ClassicFraming, Shape, classic_records, find_end
 from ltt_relay.formats.fields import cstring, field, integer, struct
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
@@ -80,7 +80,7 @@ def format_of(order: str) -> Format:
     found = (*events(KINDS, layouts, order), *_own_events(order))
     stream = Stream(0, "cpu", "what happened on one CPU")
     switch = Switch("sched_switch", "prev_pid", "next_pid")
-    return Format("LTTV", (2, 2), None, framing, PacketClock(32), (stream,), found, switch=switch)
+    return Format("LTTV", (2, 2), None, framing, PacketClock(32), (stream,), found, switch=switch, namings=(PROGRAMS,))
 
 
 def _attributes(path: Path) -> dict[str, str]:

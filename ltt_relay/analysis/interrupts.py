@@ -24,9 +24,23 @@ def _key(frame: pd.DataFrame, column: str) -> np.ndarray:
     return key
 
 
+def _depths(begins: pd.DataFrame, ends: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """CPU and depth of nesting in one integer, where exits do not tell what they end: the last that began."""
+    time = np.concatenate([begins["timestamp"].to_numpy(), ends["timestamp"].to_numpy()])
+    cpu = np.concatenate([frame["cpu"].to_numpy(np.int64) for frame in (begins, ends)])
+    step = np.r_[np.ones(len(begins), np.int64), np.full(len(ends), -1)]
+    order = np.lexsort((time, cpu))
+    depth = np.empty(time.size, np.int64)
+    # All CPUs in one sum: what one has too many of moves the depths of the next ones alike.
+    depth[order] = np.cumsum(step[order]) + (step[order] < 0)
+    keys = cpu << 32 | depth & 0xFFFFFFFF
+    return keys[: len(begins)], keys[len(begins) :]
+
+
 def _intervals(trace: Source, entry: str, leave: str, key: str, columns: list[str]) -> pd.DataFrame:
     begins, ends = load(trace, {entry: ["timestamp", "cpu", *columns], leave: ["timestamp", "cpu", key]})
-    i, j = pair(begins["timestamp"].to_numpy(), _key(begins, key), ends["timestamp"].to_numpy(), _key(ends, key))
+    first, last = (_key(begins, key), _key(ends, key)) if key in ends else _depths(begins, ends)
+    i, j = pair(begins["timestamp"].to_numpy(), first, ends["timestamp"].to_numpy(), last)
     begin, end, cpu = begins["timestamp"].to_numpy()[i], ends["timestamp"].to_numpy()[j], begins["cpu"].to_numpy()[i]
     table = {"begin": begin, "end": end, "duration_ns": end - begin, "cpu": cpu}
     table |= {column: begins[column].array[i] for column in columns if column in begins}

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import Source, integers, labels, load, pair, summarise, touches_gap
+from ltt_relay.analysis.base import MissingEventError, Source, integers, labels, load, pair, summarise, touches_gap
 from ltt_relay.analysis.syscalls import call_names
 
 __all__ = ("contention", "contentions", "futex_waits", "futexes")
@@ -20,7 +20,10 @@ _COMMAND: Final = 0x7F
 
 def _arguments(trace: Source, rows: np.ndarray, count: int) -> np.ndarray:
     """The first arguments of some rows of sys_enter, as uint64 of shape (rows, count); 0 where there are fewer."""
-    lists: Any = trace.arrow(["sys_enter"], columns=["args"])["sys_enter"]["args"].take(rows).combine_chunks()
+    table = trace.arrow(["sys_enter"], columns=["args"])["sys_enter"]
+    if "args" not in table.column_names:
+        raise MissingEventError(f"this needs the arguments of system calls, which {trace.path} does not have")
+    lists: Any = table["args"].take(rows).combine_chunks()
     starts = lists.offsets.to_numpy()
     flat = lists.values.to_numpy(zero_copy_only=False).astype(np.uint64)
     flat = np.r_[flat, np.zeros(1, np.uint64)]

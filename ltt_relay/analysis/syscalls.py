@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import Source, integers, labels, load, pair, summarise, touches_gap
+from ltt_relay.analysis.base import MissingEventError, Source, integers, labels, load, pair, summarise, touches_gap
 from ltt_relay.analysis.syscall_names import ERRORS, I386, X86_64
 
 __all__ = ("call_names", "syscall_durations", "syscall_errors", "syscall_outliers", "syscalls")
@@ -40,7 +40,8 @@ def syscall_durations(trace: Source) -> pd.DataFrame:
     """Return each call that returned, by begin.
 
     Columns: begin (int64 ns), duration_ns (int64), cpu (where it began), tid, comm, name (category), ret (int64), error
-    (bool), in_gap. The time includes waiting. Needs sys_enter and sys_exit.
+    (bool), in_gap. The time includes waiting. Where exits do not tell the result, as in traces of LTT, ret (Int64) and
+    error (boolean) are missing. Needs sys_enter and sys_exit.
     """
     columns = ["timestamp", "cpu", "tid", "comm", "id", "abi"]
     enter, leave = load(trace, {"sys_enter": columns, "sys_exit": ["timestamp", "tid", "id", "ret"]})
@@ -48,11 +49,15 @@ def syscall_durations(trace: Source) -> pd.DataFrame:
     tid = integers(enter, "tid")
     i, j = pair(begins, tid, ends, integers(leave, "tid"))
     # The exit of another call than was entered means that records between were lost or not selected.
-    same = integers(enter, "id")[i] == integers(leave, "id")[j]
-    i, j = i[same], j[same]
+    if "id" in leave:
+        same = integers(enter, "id")[i] == integers(leave, "id")[j]
+        i, j = i[same], j[same]
     order = np.argsort(i)
     i, j = i[order], j[order]
-    ret = integers(leave, "ret", 0)[j]
+    ret: Any = integers(leave, "ret", 0)[j]
+    error: Any = (ret < 0) & (ret >= -_MAX_ERROR)
+    if "ret" not in leave:
+        ret, error = (pd.array([pd.NA] * len(j), dtype=dtype) for dtype in ("Int64", "boolean"))
     comm, names = labels([(enter, "comm")])
     called = call_names(trace, enter)
     return pd.DataFrame(
@@ -64,7 +69,7 @@ def syscall_durations(trace: Source) -> pd.DataFrame:
             "comm": pd.Categorical.from_codes(comm[i], names),
             "name": called[i],
             "ret": ret,
-            "error": (ret < 0) & (ret >= -_MAX_ERROR),
+            "error": error,
             "in_gap": touches_gap(trace, begins[i], ends[j]),
         }
     )
@@ -77,7 +82,9 @@ def syscalls(trace: Source, by: str | list[str] = "name") -> pd.DataFrame:
     """
     each = syscall_durations(trace)
     table = summarise(each, by, "duration_ns")
-    errors = each.groupby(by, observed=True, dropna=False)["error"].sum().rename("errors").astype("int64")
+    told = each["error"].dtype == bool
+    errors = each.groupby(by, observed=True, dropna=False)["error"].sum(min_count=0 if told else 1).rename("errors")
+    errors = errors.astype("int64" if told else "Int64")
     keys = [by] if isinstance(by, str) else by
     table = table.merge(errors.reset_index(), on=keys, how="left")
     table.insert(len(keys) + 1, "errors", table.pop("errors"))
@@ -87,6 +94,8 @@ def syscalls(trace: Source, by: str | list[str] = "name") -> pd.DataFrame:
 def syscall_errors(trace: Source) -> pd.DataFrame:
     """Return which calls failed with what, most first: name, error (such as ENOENT), count, tasks (how many)."""
     each = syscall_durations(trace)
+    if each["error"].dtype != bool:
+        raise MissingEventError(f"this needs the results of system calls, which {trace.path} does not tell")
     failed = each[each["error"]]
     known = np.array([ERRORS.get(n, f"error {n}") for n in range(_MAX_ERROR + 1)])
     named = failed.assign(error=pd.Categorical(known[-failed["ret"].to_numpy()]))

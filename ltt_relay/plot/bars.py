@@ -82,8 +82,9 @@ def syscalls(trace: Source) -> Figure:
     each = syscall_durations(trace)
     if not len(each):
         return empty("system calls that returned")
-    failed = int(each["error"].sum())
-    title = f"System calls by time, waiting included: {len(each):,} calls, {failed:,} of them failed"
+    title = f"System calls by time, waiting included: {len(each):,} calls"
+    if each["error"].dtype == bool:
+        title += f", {int(each['error'].sum()):,} of them failed"
     return _box_figure(each["name"], each["duration_ns"], "duration (count and total at the right)", title)
 
 

@@ -20,7 +20,7 @@ from ltt_relay.analysis import (
     run_queue,
     soft_intervals,
 )
-from ltt_relay.analysis.base import Source, bin_edges, require, span
+from ltt_relay.analysis.base import Source, bin_edges, load, require, span
 from ltt_relay.analysis.usage import spread
 from ltt_relay.plot.latency import heat
 from ltt_relay.plot.style import (
@@ -134,15 +134,19 @@ def runqueue(trace: Source) -> Figure:
 def interrupts(trace: Source) -> Figure:
     """Return how much of the CPUs' time interrupts and soft interrupts took over time, by handler."""
     parts = []
-    for entry, intervals, column in (
-        ("irq_handler_entry", handler_intervals, "name"), ("softirq_entry", soft_intervals, "vec"),
-    ):  # fmt: skip
-        if entry in trace:
+    for entry, leave, intervals, column in (
+        ("irq_handler_entry", "irq_handler_exit", handler_intervals, "name"),
+        ("softirq_entry", "softirq_exit", soft_intervals, "vec"),
+    ):
+        if entry in trace and leave in trace:
             each = intervals(trace)
+            label = each[column].astype(object)
+            if column == "name":
+                label = label.where(each["name"].notna(), each["irq"])
             kind = "irq " if column == "name" else "softirq "
-            parts.append(each[["begin", "end"]].assign(name=kind + each[column].astype(str)))
+            parts.append(each[["begin", "end"]].assign(name=kind + label.astype(str)))
     if not parts:
-        require(trace, "irq_handler_entry", ["timestamp"])
+        load(trace, {"irq_handler_entry": ["timestamp"], "irq_handler_exit": ["timestamp"]})
     each = pd.concat(parts, ignore_index=True)
     if not len(each):
         return empty("interrupts")

@@ -59,7 +59,8 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     first, last = span(trace)
     edges = np.linspace(first, max(last, first + 1), _BINS + 1)
     busy = runs[runs["tid"] != 0]
-    names = busy["comm"].astype(str)
+    # Without a name a task is its number.
+    names = busy["comm"].astype(object).where(busy["comm"].notna(), "task " + busy["tid"].astype(str)).astype(str)
     top = top_names(names, busy["end"] - busy["begin"])
     rank = names.map({name: i for i, name in enumerate(top)}).fillna(len(COLOURS)).to_numpy(np.int64)
     kinds = len(COLOURS) + 1
