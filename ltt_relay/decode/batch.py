@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +16,17 @@ import pyarrow as pa
 from ltt_relay.decode import gather, parts
 from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.names import Names
-from ltt_relay.decode.plan import BASE, Column, EventPlan, Plan
+from ltt_relay.decode.plan import Column, EventPlan, Plan
 from ltt_relay.decode.reader import Reader
-from ltt_relay.decode.variable import VARIABLE, VariableColumn
+from ltt_relay.decode.variable import VARIABLE, VariableColumn, arrow_type
 
-__all__ = ("FullError", "Output", "Selection", "Step", "Walker", "run")
+__all__ = ("FullError", "Job", "Output", "Selection", "Step", "Walker", "run", "run_threads")
 
 #: Bytes of packets that are read before those of their records are decoded that no later packet can precede.
 WINDOW = 1 << 20
+
+
+Texts: TypeAlias = "dict[tuple[int, Column], VariableColumn]"
 
 
 class FullError(Exception):
@@ -92,19 +97,16 @@ _BASE_STEPS = (
 )  # fmt: skip
 
 
-class Writer:
-    """Fills outputs, a window at a time."""
+class Layout:
+    """Memory for the columns of fixed size of a selection, and the steps that fill it."""
 
-    def __init__(
-        self, plan: Plan, selection: Selection, names: Names, capacity: np.ndarray, offset: int
-    ) -> None:  # fmt: skip
-        """Prepare for at most capacity[kind] rows of each wanted kind; `offset` is added to their times."""
-        self._plan = plan
-        self._capacity = capacity
-        self._tables = names.arrays()
-        self._rows = np.zeros(len(plan.events), np.int64)
+    def __init__(self, plan: Plan, selection: Selection, names: Names, capacity: np.ndarray, offset: int) -> None:
+        """Make room for capacity[kind] rows of each wanted kind; `offset` is added to their times."""
+        self.plan = plan
+        self.selection = selection
+        self.capacity = capacity
+        self.tables = names.arrays()
         self._size = 0
-        self._texts: list[tuple[int, Column, VariableColumn]] = []
         self._slots: list[tuple[int, str, int, np.dtype]] = []
         self._codes = gather.Codes()
         steps: list[Step] = []
@@ -112,18 +114,17 @@ class Writer:
         for kind in selection.kinds:
             steps += self._lay_out(kind, selection, names, offset)
             edges.append(len(steps))
-        self._kinds = np.array(selection.kinds, np.int64)
-        self._edges = np.array(edges, np.int64)
-        self._steps = np.array(steps, np.int64).reshape(-1, len(Step._fields))
-        self._enums = self._codes.arrays()
+        self.kinds = np.array(selection.kinds, np.int64)
+        self.edges = np.array(edges, np.int64)
+        self.steps = np.array(steps, np.int64).reshape(-1, len(Step._fields))
+        self.enums = self._codes.arrays()
         # Pages are touched when they are first written.
-        self._out = np.empty(self._size + 64, np.uint8)
-        self.outputs = {kind: Output(plan.events[kind], 0, {}) for kind in selection.kinds}
+        self.out = np.empty(self._size + 64, np.uint8)
 
     def _take(self, kind: int, dtype: np.dtype, name: str = "") -> int:
         """Reserve memory for a column, aligned to 64 bytes; returns its place in units of its width."""
         at = self._size
-        self._size = (at + int(self._capacity[kind]) * dtype.itemsize + 63) & ~63
+        self._size = (at + int(self.capacity[kind]) * dtype.itemsize + 63) & ~63
         if name:
             self._slots.append((kind, name, at, dtype))
         return at // dtype.itemsize
@@ -141,7 +142,6 @@ class Writer:
             yield Step(0, gather.NAME_OF_TID, 0, 0, False, False, place, 0, dtype.itemsize, -1)
         for column in selection.columns[kind]:
             if column.kind in VARIABLE:
-                self._texts.append((kind, column, VariableColumn(column, int(self._capacity[kind]))))
                 continue
             op, table, dtype = gather.operation(column, names, self._codes)
             place = self._take(kind, dtype, column.name)
@@ -153,6 +153,34 @@ class Writer:
                 dtype.itemsize, mask,
             )  # fmt: skip
 
+    def outputs(self, rows: np.ndarray, texts: Sequence[Texts]) -> dict[int, Output]:
+        """Return the columns, cut to rows[kind]; `texts` has those of no fixed size, a part of the trace each."""
+        outputs = {kind: Output(self.plan.events[kind], int(rows[kind]), {}) for kind in self.selection.kinds}
+        for kind, name, at, dtype in self._slots:
+            output = outputs[kind]
+            array = self.out[at : at + output.rows * dtype.itemsize].view(dtype)
+            (output.masks if dtype == np.bool_ else output.arrays)[name] = array
+        for (kind, column), *parts_of in zip(texts[0], *(part.values() for part in texts), strict=True):
+            chunks = [chunk for part in parts_of for chunk in part.finish().chunks]
+            outputs[kind].variable[column.name] = pa.chunked_array(chunks, arrow_type(column))
+        return outputs
+
+
+class Writer:
+    """Fills rows first[kind] to last[kind] of a layout, a window at a time."""
+
+    def __init__(self, layout: Layout, first: np.ndarray, last: np.ndarray) -> None:
+        """Begin with nothing written."""
+        self._layout = layout
+        self.rows = first.copy()
+        self._last = last
+        self.texts: Texts = {
+            (kind, column): VariableColumn(column, int(last[kind] - first[kind]))
+            for kind in layout.selection.kinds
+            for column in layout.selection.columns[kind]
+            if column.kind in VARIABLE
+        }
+
     def add(self, reader: Reader) -> None:
         """Decode what the reader has put in order.
 
@@ -160,17 +188,19 @@ class Writer:
             FullError: there is no room.
 
         """
-        if (self._rows + reader.count > self._capacity)[self._kinds].any():
+        layout = self._layout
+        kinds = layout.kinds
+        if (self.rows + reader.count > self._last)[kinds].any():
             raise FullError
         entries, found = reader.entries, reader.found
         buf8 = reader.buffer
         starts, sizes, located = self._locate(reader)
         gather.gather(
             buf8, entries.time, entries.place, entries.tid, entries.kind, found, reader.first, reader.count,
-            self._rows, self._kinds, self._edges, located, starts, sizes, self._steps, *self._tables, *self._enums,
-            self._out,
+            self.rows, kinds, layout.edges, located, starts, sizes, layout.steps, *layout.tables, *layout.enums,
+            layout.out,
         )  # fmt: skip
-        for kind, column, text in self._texts:
+        for (kind, column), text in self.texts.items():
             n = int(reader.count[kind])
             if not n:
                 continue
@@ -180,15 +210,15 @@ class Writer:
             else:
                 at = int(reader.first[kind])
                 text.append(buf8, entries.place[found[at : at + n]].astype(np.int64), sizes[:0])
-        self._rows[self._kinds] += reader.count[self._kinds]
+        self.rows[kinds] += reader.count[kinds]
 
     def _locate(self, reader: Reader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return begins and sizes of all parts but the first, those of a kind together; and where each kind's are."""
-        plan = self._plan
+        plan, kinds = self._layout.plan, self._layout.kinds
         rows = np.diff(plan.first) * reader.count
         located = np.cumsum(rows) - rows
         starts, sizes = np.empty((2, int(rows.sum())), np.int64)
-        for kind in self._kinds[rows[self._kinds] > 0]:
+        for kind in kinds[rows[kinds] > 0]:
             n, a, b = int(reader.count[kind]), int(located[kind]), int(located[kind] + rows[kind])
             at = int(reader.first[kind])
             parts.locate(
@@ -197,47 +227,92 @@ class Writer:
             )  # fmt: skip
         return starts, sizes, located
 
-    def finish(self) -> dict[int, Output]:
-        """Cut the arrays to the rows that were found."""
-        for kind, name, at, dtype in self._slots:
-            output = self.outputs[kind]
-            output.rows = int(self._rows[kind])
-            array = self._out[at : at + output.rows * dtype.itemsize].view(dtype)
-            (output.masks if dtype == np.bool_ else output.arrays)[name] = array
-        for kind, column, text in self._texts:
-            self.outputs[kind].rows = int(self._rows[kind])
-            self.outputs[kind].variable[column.name] = text.finish()
-        return self.outputs
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be decoded: packets (rows of the index, sorted by CPU, then time), records from since up to until.
+
+    offset: added to the times that are stored; window: bytes of packets to read before their records are decoded.
+    """
+
+    plan: Plan
+    walker: Walker
+    selection: Selection
+    names: Names
+    files: Sequence[Path]
+    packets: np.ndarray
+    since: int
+    until: int
+    offset: int = 0
+    window: int = WINDOW
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """Which kinds are wanted."""
+        wanted = np.zeros(len(self.plan.events), np.bool_)
+        wanted[list(self.selection.kinds)] = True
+        return wanted
+
+    def reader(self, since: int, until: int) -> Reader:
+        """Return a reader of a part of it."""
+        rows = (self.packets["begin"] < until) & (self.packets["end"] >= since)
+        return Reader(self.walker, self.files, self.packets[rows], Wanted(self.kinds, since, until))
 
 
-def run(
-    plan: Plan,
-    walker: Walker,
-    selection: Selection,
-    names: Names,
-    files: Sequence[Path],
-    packets: np.ndarray,
-    capacity: np.ndarray,
-    since: int,
-    until: int,
-    offset: int = 0,
-    window: int = WINDOW,
-) -> dict[int, Output]:
-    """Decode packets (rows of the index, sorted by CPU, then time), records from `since` up to `until`.
-
-    capacity: room for rows of each kind; offset: added to the times that are stored.
+def run(job: Job, capacity: np.ndarray) -> dict[int, Output]:
+    """Decode in one thread; capacity: room for rows of each kind.
 
     Raises:
         FullError: there is not enough room.
 
     """
-    wanted = np.zeros(len(plan.events), np.bool_)
-    wanted[list(selection.kinds)] = True
-    writer = Writer(plan, selection, names, capacity, offset)
-    with Reader(walker, files, packets, Wanted(wanted, since, until)) as reader:
-        while reader.advance(window):
+    layout = Layout(job.plan, job.selection, job.names, capacity, job.offset)
+    writer = Writer(layout, np.zeros_like(capacity), capacity)
+    _fill(job, writer, job.since, job.until)
+    return layout.outputs(writer.rows, [writer.texts])
+
+
+def _fill(job: Job, writer: Writer, since: int, until: int) -> None:
+    with job.reader(since, until) as reader:
+        while reader.advance(job.window):
             writer.add(reader)
-    return writer.finish()
 
 
-assert BASE == ("timestamp", "cpu", "tid", "comm")
+def run_threads(job: Job, counts: np.ndarray, threads: int) -> dict[int, Output]:
+    """Decode in threads, each a range of time; counts: records of each kind in each packet.
+
+    Raises:
+        FullError: counts do not agree with what is there.
+
+    """
+    edges = _cut(job, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        rows = list(pool.map(lambda span: _rows_between(job, counts, *span), pairwise(edges)))
+        ends = np.cumsum(rows, axis=0)
+        layout = Layout(job.plan, job.selection, job.names, ends[-1], job.offset)
+        writers = [Writer(layout, end - n, end) for end, n in zip(ends, rows, strict=True)]
+        list(pool.map(lambda part: _fill(job, part[0], *part[1]), zip(writers, pairwise(edges), strict=True)))
+    if any((writer.rows != end).any() for writer, end in zip(writers, ends, strict=True)):
+        raise FullError
+    return layout.outputs(ends[-1], [writer.texts for writer in writers])
+
+
+def _cut(job: Job, pieces: int) -> list[int]:
+    """Return times between which there are about as many bytes of packets."""
+    order = np.argsort(job.packets["begin"], kind="stable")
+    filled = np.cumsum(job.packets["content"][order])
+    places = np.searchsorted(filled, filled[-1] * np.arange(1, pieces) // pieces)
+    inner = {int(time) for time in job.packets["begin"][order[places]] if job.since < time < job.until}
+    return [job.since, *sorted(inner), job.until]
+
+
+def _rows_between(job: Job, counts: np.ndarray, since: int, until: int) -> np.ndarray:
+    """Return the wanted records of each kind from `since` up to `until`: packets that lie across are walked."""
+    packets = job.packets
+    whole = (packets["begin"] >= since) & (packets["end"] < until)
+    across = (packets["begin"] < until) & (packets["end"] >= since) & ~whole
+    rows = np.where(job.kinds, counts[whole].sum(axis=0), 0)
+    with Reader(job.walker, job.files, packets[across], Wanted(job.kinds, since, until)) as reader:
+        while reader.advance(job.window):
+            rows += reader.count
+    return rows

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -33,6 +34,8 @@ HEADER: Final = _header_dtype()
 INDEX: Final = np.dtype([*HEADER.descr, ("file", "<i4"), ("offset", "<i8"), ("there", "<i8"), ("content", "<i8")])
 
 _SEARCH_CHUNK: Final = 1 << 20
+_PACKET_SIZE: Final = struct.Struct("<Q")
+_PACKET_SIZE_AT: Final = int(dict(HEADER.fields or {})["packet_size"][1])
 assert HEADER.itemsize == HEADER_SIZE
 
 
@@ -41,8 +44,24 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _plausible(header: np.ndarray, uuid: bytes | None) -> str:
+def _sound(headers: np.ndarray, uuid: bytes | None) -> np.ndarray:
+    """Return which of the headers can be ones."""
+    h = headers
+    content, size = h["content_size"], h["packet_size"]
+    good = (h["magic"] == MAGIC) & (h["major"] == 3)
+    if uuid is not None:
+        good &= h["uuid"] == np.void(uuid)
+    good &= (h["header_size"] >= HEADER_SIZE) & (h["header_size"] % 8 == 0)
+    good &= (content % 8 == 0) & (size % 64 == 0) & (content <= size) & (size <= 1 << 40)
+    good &= content >= 8 * h["header_size"].astype(np.uint64)
+    sound: np.ndarray = good & (h["timestamp_end"] >= h["timestamp_begin"]) & (h["timestamp_end"] < 1 << 62)
+    return sound
+
+
+def _wrong(header: np.ndarray, uuid: bytes | None) -> str:
     """Return what is wrong with a header, "" if nothing is."""
+    if _sound(header, uuid)[0]:
+        return ""
     h = header[0]
     if h["magic"] != MAGIC:
         return f"magic 0x{int(h['magic']):08X}"
@@ -50,14 +69,9 @@ def _plausible(header: np.ndarray, uuid: bytes | None) -> str:
         return f"version {int(h['major'])}.{int(h['minor'])}"
     if uuid is not None and h["uuid"].tobytes() != uuid:
         return f"uuid {h['uuid'].tobytes().hex()}"
-    if h["header_size"] < HEADER_SIZE or h["header_size"] % 8:
-        return f"header_size {int(h['header_size'])}"
-    content, size = int(h["content_size"]), int(h["packet_size"])
-    if content % 8 or size % 64 or content > size or content < 8 * int(h["header_size"]) or size > 1 << 40:
-        return f"content_size {content}, packet_size {size}"
     if h["timestamp_end"] < h["timestamp_begin"] or h["timestamp_end"] >= 1 << 62:
         return f"timestamps {int(h['timestamp_begin'])} to {int(h['timestamp_end'])}"
-    return ""
+    return ", ".join(f"{name} {int(h[name])}" for name in ("header_size", "content_size", "packet_size"))
 
 
 def _find_next(file: BinaryIO, start: int, size: int, uuid: bytes | None) -> int:
@@ -75,6 +89,32 @@ def _find_next(file: BinaryIO, start: int, size: int, uuid: bytes | None) -> int
     return size
 
 
+def _regular(file: BinaryIO, size: int, number: int, uuid: bytes | None) -> np.ndarray | None:
+    """Return the index of a file of whole packets, one behind the other; None if there is anything else in it."""
+    begins, headers = [], []
+    at = 0
+    while at < size:
+        file.seek(at)
+        header = file.read(HEADER_SIZE)
+        if len(header) < HEADER_SIZE:
+            return None
+        begins.append(at)
+        headers.append(header)
+        (bits,) = _PACKET_SIZE.unpack_from(header, _PACKET_SIZE_AT)
+        if bits < 8 * HEADER_SIZE:
+            return None
+        at += bits // 8
+    found = np.frombuffer(b"".join(headers), HEADER)
+    if at != size or not _sound(found, uuid).all():
+        return None
+    rows = np.zeros(found.size, INDEX)
+    for name in HEADER.names or ():
+        rows[name] = found[name]
+    rows["file"], rows["offset"] = number, begins
+    rows["there"], rows["content"] = found["packet_size"] // 8, found["content_size"] // 8
+    return rows
+
+
 def index_file(path: Path, number: int, uuid: bytes | None, problems: list[Problem]) -> np.ndarray:
     """Return the packets of a file, dtype `INDEX`; what is not a packet becomes a problem.
 
@@ -82,35 +122,42 @@ def index_file(path: Path, number: int, uuid: bytes | None, problems: list[Probl
         OSError: the file cannot be read.
 
     """
-    rows: list[np.ndarray] = []
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        at = 0
-        while at < size:
-            data = _read(file, at, HEADER_SIZE)
-            if len(data) < HEADER_SIZE:
-                expected = f"a header of {HEADER_SIZE} bytes"
-                problems.append(Problem(path.name, -1, len(rows), at, "truncated", expected, f"{len(data)} bytes"))
-                break
-            header = np.frombuffer(data, HEADER)
-            wrong = _plausible(header, uuid)
-            if wrong:
-                expected = f"a packet header (magic 0x{MAGIC:08X})"
-                problems.append(Problem(path.name, -1, len(rows), at, "packet_header", expected, wrong))
-                at = _find_next(file, at + 8, size, uuid)
-                continue
-            row = np.zeros(1, INDEX)
-            for name in HEADER.names or ():
-                row[name] = header[name]
-            packet = int(header["packet_size"][0]) // 8
-            content = int(header["content_size"][0]) // 8
-            there = min(packet, size - at)
-            if there < content:
-                cpu = int(header["cpu_id"][0])
-                problems.append(
-                    Problem(path.name, cpu, len(rows), at, "truncated", f"{packet} bytes of packet", f"{there} bytes")
-                )
-            row["file"], row["offset"], row["there"], row["content"] = number, at, there, min(content, there)
-            rows.append(row)
-            at += packet
+        rows = _regular(file, size, number, uuid)
+        return _damaged(file, path.name, size, number, uuid, problems) if rows is None else rows
+
+
+def _damaged(
+    file: BinaryIO, name: str, size: int, number: int, uuid: bytes | None, problems: list[Problem]
+) -> np.ndarray:
+    """Return the packets that can be found, and tell of all else."""
+    rows: list[np.ndarray] = []
+    at = 0
+    while at < size:
+        data = _read(file, at, HEADER_SIZE)
+        if len(data) < HEADER_SIZE:
+            expected = f"a header of {HEADER_SIZE} bytes"
+            problems.append(Problem(name, -1, len(rows), at, "truncated", expected, f"{len(data)} bytes"))
+            break
+        header = np.frombuffer(data, HEADER)
+        wrong = _wrong(header, uuid)
+        if wrong:
+            expected = f"a packet header (magic 0x{MAGIC:08X})"
+            problems.append(Problem(name, -1, len(rows), at, "packet_header", expected, wrong))
+            at = _find_next(file, at + 8, size, uuid)
+            continue
+        row = np.zeros(1, INDEX)
+        for field in HEADER.names or ():
+            row[field] = header[field]
+        packet = int(header["packet_size"][0]) // 8
+        content = int(header["content_size"][0]) // 8
+        there = min(packet, size - at)
+        if there < content:
+            cpu = int(header["cpu_id"][0])
+            expected, found = f"{packet} bytes of packet", f"{there} bytes"
+            problems.append(Problem(name, cpu, len(rows), at, "truncated", expected, found))
+        row["file"], row["offset"], row["there"], row["content"] = number, at, there, min(content, there)
+        rows.append(row)
+        at += packet
     return np.concatenate(rows) if rows else np.zeros(0, INDEX)

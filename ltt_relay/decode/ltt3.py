@@ -99,18 +99,18 @@ class Ltt3Source(Source):
 
     def _check_order(self) -> None:
         packets, headers = self.packets, self.headers
-        for i in range(1, packets.size):
-            row, before = packets[i], packets[i - 1]
-            if row["cpu"] != before["cpu"] or row["stream"] != before["stream"]:
-                continue
+        same = (np.diff(packets["cpu"]) == 0) & (np.diff(packets["stream"]) == 0)
+        back = same & (packets["begin"][1:] < packets["end"][:-1])
+        missing = same & (np.diff(packets["sequence"]) != 1)
+        for name in ("overwritten", "lost_reset"):
+            missing &= headers[name][1:] <= headers[name][:-1]
+        for i in np.flatnonzero(back | missing):
+            before, row = packets[i], packets[i + 1]
             where = int(row["offset"])
-            if row["begin"] < before["end"]:
-                expected = f"begin at {int(before['end'])} ns or later"
-                found = str(int(row["begin"]))
+            if back[i]:
+                expected, found = f"begin at {int(before['end'])} ns or later", str(int(row["begin"]))
                 self.problems.append(self._problem(row, where, "time_backward", expected, found))
-            missing = int(row["sequence"]) - int(before["sequence"]) - 1
-            counted = any(headers[name][i] > headers[name][i - 1] for name in ("overwritten", "lost_reset"))
-            if missing and not counted:
+            if missing[i]:
                 expected, found = f"packet {int(before['sequence']) + 1}", f"packet {int(row['sequence'])}"
                 self.problems.append(self._problem(row, where, "sequence", expected, found))
 

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from ltt_relay.decode import batch, names
+from ltt_relay.decode import batch, kept, names
 from ltt_relay.decode.errors import Problem, TraceError
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_array, packet_key
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
@@ -28,7 +31,7 @@ from ltt_relay.formats.loaded import Loaded
 from ltt_relay.formats.lttng0_layout import LttngFraming
 from ltt_relay.formats.lttng2_layout import CompactFraming
 
-__all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source")
+__all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source", "threads")
 
 FOREVER: Final = 1 << 62
 #: What walkers find wrong, by code: the code of the problem, and what was expected.
@@ -55,8 +58,20 @@ _COUNT_WINDOW: Final = 1 << 20
 #: Packets that are counted to tell how many records there are of each kind.
 _SAMPLE: Final = 64
 _TRIES: Final = 3
+#: Bytes of packets below which threads take longer to start than they save.
+_WORTH_THREADS: Final = 16 << 20
 #: Characters that the kernel keeps of a program's name.
 _COMM: Final = 15
+
+
+def threads() -> int:
+    """Return how many threads decode: LTT_RELAY_THREADS, or as many as there are CPUs for this process."""
+    asked = os.environ.get("LTT_RELAY_THREADS", "")
+    if asked:
+        if not asked.isdecimal() or not int(asked):
+            raise TraceError(f"LTT_RELAY_THREADS={asked}: a number of 1 or more was expected")
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Source:
@@ -123,14 +138,33 @@ class Source:
 
     def counts(self) -> np.ndarray:
         """Records of each kind in each packet, the last column those that are skipped; one walk, the first time."""
+        rows = np.arange(self.packets.size)
         with self._lock:
-            self._count(np.flatnonzero(~self._counted))
+            left = self.packets["content"][~self._counted].sum()
+            if left < kept.WORTH_KEEPING or isinstance(self.walker, RecordWalker):
+                self._count_in_threads(rows, threads())
+                return self._counts
+            wanted = kept.key(self.path, [event.name for event in self.format.events])
+            if found := kept.load(self.path, wanted, self._counts.shape):
+                self._counts, problems = found
+                self._counted[:] = True
+                self.problems += [problem for problem in problems if problem not in self.problems]
+                return self._counts
+            told = len(self.problems)
+            self._counted[:] = False
+            self._count_in_threads(rows, threads())
+            kept.save(self.path, wanted, self._counts, self.problems[told:])
             return self._counts
 
     def _count(self, rows: np.ndarray) -> None:
         """Count the packets of these rows."""
+        self.problems += self._count_apart(rows)
+
+    def _count_apart(self, rows: np.ndarray) -> list[Problem]:
+        """Count the packets of these rows, and return what is wrong in them."""
+        problems: list[Problem] = []
         if not rows.size:
-            return
+            return problems
         filled = np.cumsum(self.packets["content"][rows]) // _COUNT_WINDOW
         buffer: np.ndarray | None = None
         for some in np.split(rows, np.flatnonzero(np.diff(filled)) + 1):
@@ -140,10 +174,9 @@ class Source:
             counts = np.zeros((some.size, self._counts.shape[1]), np.int64)
             found = self.walker.count(buffer, starts, packets, counts, trouble)
             self._counts[some] = counts
-            self._note(packets, starts, counts, trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
+            problems += self._trouble(packets, starts, counts, trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
         self._counted[rows] = True
-        if isinstance(self.walker, RecordWalker) and self._counted.all():
-            self._learn(self.walker)
+        return problems
 
     def _room(self, rows: np.ndarray) -> tuple[np.ndarray, bool]:
         """Return room for the records of each kind in packets; and whether it is enough for sure.
@@ -177,7 +210,10 @@ class Source:
             row["tid"] = running
             running = walker.last.get(key, running)
 
-    def _note(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, trouble: np.ndarray) -> None:
+    def _trouble(
+        self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, trouble: np.ndarray
+    ) -> list[Problem]:  # fmt: skip
+        problems: list[Problem] = []
         seen: set[tuple[int, int, int]] = set()
         for packet, at, code, value in trouble.tolist():
             if code == 3 and (packet, code, value) in seen:
@@ -186,12 +222,13 @@ class Source:
             row = rows[packet]
             name, expected = TROUBLE[code]
             offset = int(row["offset"]) + at - int(starts[packet])
-            self.problems.append(self._problem(row, offset, name, expected, str(value)))
+            problems.append(self._problem(row, offset, name, expected, str(value)))
         told = rows["records"]
         for packet in np.flatnonzero((told >= 0) & (told != counts.sum(axis=1))):
             row = rows[packet]
             found = str(int(counts[packet].sum()))
-            self.problems.append(self._problem(row, int(row["offset"]), "record_count", str(int(told[packet])), found))
+            problems.append(self._problem(row, int(row["offset"]), "record_count", str(int(told[packet])), found))
+        return problems
 
     def _problem(self, row: np.ndarray, offset: int, code: str, expected: str, found: str) -> Problem:
         name = self.files[int(row["file"])].name
@@ -231,17 +268,11 @@ class Source:
                 kinds, {k: selection.base[k] for k in kinds}, {k: selection.columns[k] for k in kinds}
             )
             rows = self.select(kinds, since, until, cpus)
-            room, sure = self._room(rows)
-            run = functools.partial(batch.run, self.plan, self.walker, part, tables, self.files, self.packets[rows])
-            for _ in range(_TRIES):
-                try:
-                    outputs |= run(room, since, until, offset)
-                    break
-                except batch.FullError:
-                    room = self._recount(rows, sure)
-                    sure = True
-            else:
-                raise TraceError(f"{self.path}: it changes faster than it can be read")
+            outputs |= self._run(
+                batch.Job(
+                    self.plan, self.walker, part, tables, self.files, self.packets[rows], since, until, offset
+                ), rows,
+            )  # fmt: skip
         return outputs
 
     @functools.cached_property
@@ -286,6 +317,37 @@ class Source:
                 edge, held = begin, 0
             held += more
         yield edge, until
+
+    def _run(self, job: batch.Job, rows: np.ndarray) -> dict[int, batch.Output]:
+        if not rows.size:
+            return batch.run(job, np.zeros(len(self.plan.events), np.int64))
+        many = threads() if int(job.packets["content"].sum()) >= _WORTH_THREADS else 1
+        if many > 1:
+            with suppress(batch.FullError):
+                self._count_in_threads(rows, many)
+                return batch.run_threads(job, self._counts[rows, :-1], many)
+        room, sure = self._room(rows)
+        for _ in range(_TRIES):
+            try:
+                return batch.run(job, room)
+            except batch.FullError:
+                room = self._recount(rows, sure)
+                sure = True
+        raise TraceError(f"{self.path}: it changes faster than it can be read")
+
+    def _count_in_threads(self, rows: np.ndarray, many: int) -> None:
+        with self._lock:
+            left = rows[~self._counted[rows]]
+            if not left.size:
+                return
+            if many > 1 and int(self.packets["content"][left].sum()) >= _WORTH_THREADS:
+                with ThreadPoolExecutor(many) as pool:
+                    for problems in pool.map(self._count_apart, np.array_split(left, many)):
+                        self.problems += problems
+            else:
+                self._count(left)
+            if isinstance(self.walker, RecordWalker) and self._counted.all():
+                self._learn(self.walker)
 
     def _recount(self, rows: np.ndarray, changed: bool) -> np.ndarray:
         """Return the records of each kind in packets; all are counted anew if they have changed since."""

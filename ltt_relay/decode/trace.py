@@ -336,7 +336,8 @@ class Trace(Mapping[str, pd.DataFrame]):
         """Damage: file, cpu, packet, offset, code, expected, found; the codes are in `ltt_relay.decode.errors`."""
         self._source.counts()
         columns = list(Problem.__dataclass_fields__)
-        return pd.DataFrame([[getattr(p, c) for c in columns] for p in self._source.problems], columns=columns)
+        found = sorted(dict.fromkeys(self._source.problems), key=lambda p: (p.file, p.offset, p.packet, p.code))
+        return pd.DataFrame([[getattr(p, c) for c in columns] for p in found], columns=columns)
 
     def _begin_end(self) -> tuple[int, int]:
         begin, end = self._source.span or (-self._offset, -self._offset)

@@ -125,10 +125,10 @@ def test_windows_of_packets_do_not_show_in_variable_columns(pristine: Path) -> N
     columns = {kind: source.plan.events[kind].columns for kind in kinds}
     selection = batch.Selection(kinds, dict.fromkeys(kinds, ("timestamp",)), columns)
     rows = source.select(kinds, 0, FOREVER, None)
-    found = batch.run(
-        source.plan, source.walker, selection, Names(), source.files, source.packets[rows],
-        source.counts()[rows, :-1].sum(axis=0), 0, FOREVER, window=40_000,
-    )  # fmt: skip
+    job = batch.Job(
+        source.plan, source.walker, selection, Names(), source.files, source.packets[rows], 0, FOREVER, window=40_000
+    )
+    found = batch.run(job, source.counts()[rows, :-1].sum(axis=0))
     whole = opened.arrow(["sys_enter", "marker"])
     for kind, (event, column) in zip(kinds, (("sys_enter", "args"), ("marker", "text")), strict=True):
         assert found[kind].variable[column].to_pylist() == whole[event][column].to_pylist()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One case of bench_decode, in a process of its own: prints JSON.
+
+python -m tests.bench.decode_case NAME TRACE SMALL: SMALL is a short trace of the same kinds, decoded first so that
+nothing is compiled while the clock runs. `seconds` is from open() to frames that are alive; `cpu` the process's time.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import ltt_relay
+
+Frames = dict[str, pd.DataFrame]
+
+
+def _all(path: str) -> Frames:
+    return ltt_relay.open(path).frames()
+
+
+def _iterated(path: str) -> int:
+    return sum(len(frame) for part in ltt_relay.open(path).iter_frames(max_bytes="64 MB") for frame in part.values())
+
+
+def _range(path: str) -> Frames:
+    trace = ltt_relay.open(path)
+    begin, end = trace.info["begin"], trace.info["end"]
+    middle, part = (begin + end) // 2, (end - begin) // 100
+    return trace.frames(since=middle, until=middle + part)
+
+
+def _rare(path: str) -> Frames:
+    """The event that bench_decode put into one packet of a hundred."""
+    return ltt_relay.open(path).frames("sched_process_exit")
+
+
+CASES: dict[str, Callable[[str], Any]] = {
+    "index": lambda path: ltt_relay.open(path).info["records"],
+    "count": lambda path: ltt_relay.open(path).catalog["count"].sum(),
+    "frames": _all,
+    "one event": lambda path: ltt_relay.open(path).frames("sched_switch"),
+    "rare event": _rare,
+    "1 % range": _range,
+    "iter_frames": _iterated,
+    "merged": lambda path: ltt_relay.open(path).merged(),
+}
+
+
+def _hashes(column: pd.Series) -> np.ndarray:
+    found: np.ndarray
+    if str(column.dtype).startswith(("list", "large", "object")):
+        found = pd.util.hash_array(column.astype(str).to_numpy(object))
+    else:
+        found = pd.util.hash_pandas_object(column, index=False).to_numpy()
+    return found
+
+
+def checksums(frames: Frames) -> dict[str, str]:
+    """Return a number for every column that depends on every value in it and on its place."""
+    sums = {}
+    for name, frame in sorted(frames.items()):
+        for column in frame:
+            hashes = _hashes(frame[column])
+            place = np.arange(1, len(hashes) + 1, dtype=np.uint64)
+            sums[f"{name}.{column}"] = f"{int((hashes * place).sum(dtype=np.uint64)):016x}"
+    return sums
+
+
+def _memcpy(size: int, threads: int) -> float:
+    """Seconds to copy so many bytes into memory that was not touched before."""
+    source = np.ones(size, np.uint8)
+    begun = time.perf_counter()
+    target = np.empty(size, np.uint8)
+    edges = [size * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda a, b: np.copyto(target[a:b], source[a:b]), edges, edges[1:]))
+    return time.perf_counter() - begun
+
+
+def main(name: str, path: str, small: str) -> None:
+    if name.startswith("memcpy"):
+        _, size, threads = name.split()
+        print(json.dumps({"seconds": _memcpy(int(size), int(threads))}))
+        return
+    case = CASES[name.removesuffix(" sums")]
+    case(small)
+    before, begun = time.process_time(), time.perf_counter()
+    found = case(path)
+    result: dict[str, Any] = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - before}
+    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if isinstance(found, dict):
+        result["records"] = sum(map(len, found.values()))
+        result["bytes"] = int(sum(frame.memory_usage(index=False).sum() for frame in found.values()))
+        if name.endswith(" sums"):
+            result["sums"] = checksums(found)
+    else:
+        result["records"] = len(found) if isinstance(found, pd.DataFrame) else int(found)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""However a trace is cut into batches, threads and samples, the frames are the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ltt_relay
+from ltt_relay.decode import batch, kept, source
+from ltt_relay.decode.errors import CODES
+from ltt_relay.formats.ltt3 import records
+from ltt_relay.testing import write_trace
+
+EVENTS = 20_000
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_trace(tmp_path_factory.mktemp("trace") / "t", EVENTS, cpus=3, packet_size=8192)
+
+
+def _equal(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
+    assert list(one) == list(other)
+    for name, frame in one.items():
+        pd.testing.assert_frame_equal(frame, other[name])
+
+
+@pytest.mark.parametrize("selection", [{}, {"since": "+1ms", "until": "+5ms"}, {"cpus": [1]}, {"events": "marker"}])
+def test_threads_give_what_one_gives(trace: Path, selection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTT_RELAY_THREADS", "1")
+    one = ltt_relay.open(trace).frames(**selection)
+    monkeypatch.setattr(source, "_WORTH_THREADS", 0)
+    monkeypatch.setenv("LTT_RELAY_THREADS", "3")
+    used: list[int] = []
+    run = batch.run_threads
+
+    def spy(job: batch.Job, counts: np.ndarray, threads: int) -> dict[int, batch.Output]:
+        used.append(threads)
+        return run(job, counts, threads)
+
+    monkeypatch.setattr(batch, "run_threads", spy)
+    _equal(one, ltt_relay.open(trace).frames(**selection))
+    assert 3 in used
+    monkeypatch.setenv("LTT_RELAY_THREADS", "many")
+    with pytest.raises(ltt_relay.TraceError, match="LTT_RELAY_THREADS=many"):
+        ltt_relay.open(trace).frames()
+
+
+def test_a_sample_that_misleads_costs_time_but_no_records(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ltt_relay.open(trace).frames()
+    room = source.Source._room
+    monkeypatch.setattr(source.Source, "_room", lambda self, rows: (room(self, rows)[0] // 2, False))
+    _equal(whole, ltt_relay.open(trace).frames())
+
+
+def test_counts_are_kept_until_a_file_changes(trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    first = ltt_relay.open(trace).catalog
+    monkeypatch.setattr(source.Source, "_count_apart", lambda self, rows: pytest.fail("counted again"))
+    pd.testing.assert_frame_equal(ltt_relay.open(trace).catalog, first)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    (file,) = (tmp_path / "ltt-relay" / "counts").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    pd.testing.assert_frame_equal(ltt_relay.open(trace).catalog, first)
+    last = trace / "events_2"
+    data = last.read_bytes()
+    last.write_bytes(data[:-5000])
+    assert ltt_relay.open(trace).catalog["count"].sum() < first["count"].sum()
+    last.write_bytes(data)
+
+
+def test_opening_counts_nothing_and_a_range_only_its_packets(trace: Path) -> None:
+    opened = ltt_relay.open(trace)
+    assert opened.info["records"] > EVENTS
+    opened.frames(since="+1ms", until="+1.2ms")
+    counted = opened._source._counted
+    assert 0 < counted.sum() < counted.size // 4
+
+
+def _rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    return sorted((int(row.timestamp), int(row.cpu)) for row in frame.itertuples())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_mutated_traces_give_what_construct_gives_or_say_why_not(seed: int, tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "t", 1500, cpus=2, packet_size=8192)
+    generator = np.random.default_rng(1000 + seed)
+    for name in ("events_0", "events_1"):
+        data = np.frombuffer((path / name).read_bytes(), np.uint8).copy()
+        places = generator.integers(0, data.size, generator.integers(1, 20))
+        data[places] = generator.integers(0, 256, places.size)
+        (path / name).write_bytes(data.tobytes())
+    opened = ltt_relay.open(path)
+    frames = opened.frames(time="ns")
+    oracle: dict[str, list[tuple[Any, ...]]] = {}
+    for row in records(path):
+        if row.event not in {"packet", "damage", "unknown"} and row.time is not None:
+            oracle.setdefault(row.event, []).append((row.time, row.cpu & 0xFFFF))
+    told = not opened.problems.empty
+    for name in set(frames) | set(oracle):
+        if name.startswith("state_"):
+            continue
+        ours = _rows(frames[name]) if name in frames else []
+        assert ours == sorted(oracle.get(name, [])) or told, name
+
+
+@pytest.mark.slow
+def test_no_kernel_reads_out_of_bounds(tmp_path: Path) -> None:
+    """The fuzz again, with Numba's checks compiled in."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "construct or mutated"]
+    checked = {"NUMBA_BOUNDSCHECK": "1", "XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
+    files = [str(here / name) for name in ("test_plan.py", "test_batches.py")]
+    done = subprocess.run([*command, *files], env=os.environ | checked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_every_code_of_a_problem_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
+    for code, meaning in CODES.items():
+        assert f"| `{code}` | {meaning} |" in page, "docs/problems.md lacks it"
