@@ -145,7 +145,7 @@ def _columns(trace: Trace, tables: dict[str, pa.Table]) -> dict[str, dict[str, d
     """Types, units and meanings for the manifest."""
     described = {}
     for name, table in tables.items():
-        schema = {} if name == MERGED else {row.column: row for row in trace.schema(name).itertuples()}
+        schema = {row.column: row for row in trace.schema(name).itertuples()}
         described[name] = {
             column.name: {
                 "type": str(column.type) if not pa.types.is_dictionary(column.type) else "dictionary<string>",
