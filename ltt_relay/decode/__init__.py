@@ -7,11 +7,6 @@ plan        which bytes of a record become which column                  plan.py
 walk        packets to entries, a record each, in order of time          walk_*.py, records.py, reader.py, entries.py
 gather      entries to columns                                           gather.py, variable.py, batch.py
 frames      columns as frames and tables                                 frames.py, merge.py, gaps.py, names.py
-trace                 source.py, ltt3.py, index.py, metadata.py
-plan        which bytes of a record become which column                  plan.py, parts.py
-walk        packets to places of records, in time order                  walk_length.py, records.py, sink.py
-gather      places to columns                                            gather.py, variable.py, batch.py
-frames      columns as frames and tables                                 frames.py, merge.py, gaps.py, names.py
 trace       `Trace`, which is all of this, when it is asked for          trace.py
 """
 
