@@ -118,6 +118,40 @@ def _tasks(
             last[current] = running
 
 
+@compiled
+def _enter(
+    packet: np.ndarray, kind: np.ndarray, time: np.ndarray, tid: np.ndarray, at: np.ndarray, stop: np.ndarray,
+    pk_cpu: np.ndarray, wanted: np.ndarray, since: int, until: int, first: np.ndarray, out_time: np.ndarray,
+    out_place: np.ndarray, out_stop: np.ndarray, out_tid: np.ndarray, out_kind: np.ndarray, last: np.ndarray,
+) -> bool:  # fmt: skip
+    """Write the entries that are wanted, from first[packet] up to last[packet]; returns whether time goes back."""
+    last[:] = first
+    back = False
+    for i in range(packet.size):
+        k = kind[i]
+        if k < 0 or not wanted[k] or time[i] < since or time[i] >= until:
+            continue
+        p = packet[i]
+        n = last[p]
+        if n > first[p] and time[i] < out_time[n - 1]:
+            back = True
+        out_time[n] = time[i]
+        out_place[n] = at[i]
+        out_stop[n] = stop[i]
+        out_tid[n] = tid[i]
+        out_kind[n] = np.uint32(k) | np.uint32(pk_cpu[p]) << np.uint32(16)
+        last[p] = n + 1
+    return back
+
+
+@compiled
+def _tally(packet: np.ndarray, kind: np.ndarray, counts: np.ndarray) -> None:
+    """Count records by packet and kind, those to be skipped in the last column."""
+    skipped = counts.shape[1] - 1
+    for i in range(packet.size):
+        counts[packet[i], kind[i] if kind[i] >= 0 else skipped] += 1
+
+
 def _place(place: Place | None) -> tuple[int, int, int, int]:
     return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
 
@@ -196,9 +230,7 @@ class RecordWalker(abc.ABC):
     ) -> int:
         """Count as `batch.Walker` has it, and remember the last switch of each packet."""
         records, found = self._records(buffer, starts, packets, trouble)
-        kinds = counts.shape[1]
-        kind = np.where(records.kind < 0, kinds - 1, records.kind)
-        counts += np.bincount(records.packet * kinds + kind, minlength=counts.size).reshape(counts.shape)
+        _tally(records.packet, records.kind, counts)
         if self.plan.switch >= 0:
             _, last = self._tids(buffer, packets, records)
             for i in np.flatnonzero(last != TASK_UNKNOWN):
@@ -220,17 +252,15 @@ class RecordWalker(abc.ABC):
         tid, _ = self._tids(buffer, packets, records)
         if self.timeline is not None:
             fill_tasks(self.timeline, packets["cpu"][records.packet], time, tid)
-        use = (records.kind >= 0) & wanted.kinds[records.kind] & (time >= wanted.since) & (time < wanted.until)
-        packet = records.packet[use]
-        kind = records.kind[use].astype(np.uint32) | packets["cpu"][packet].astype(np.uint32) << np.uint32(16)
-        found = Entries(time[use], records.at[use], records.stop[use], tid[use], kind)
-        if ((found.time[1:] < found.time[:-1]) & (packet[1:] == packet[:-1])).any():
+        last = np.zeros(len(packets), np.int64)
+        back = _enter(
+            records.packet, records.kind, time, tid, records.at, records.stop, packets["cpu"].astype(np.int64),
+            wanted.kinds, wanted.since, wanted.until, first.astype(np.int64), *entries, last,
+        )  # fmt: skip
+        if back:
             # A clock that was set back, or damage.
-            order = np.lexsort((found.time, packet))
-            found = Entries(*(array[order] for array in found))
-        edges = np.searchsorted(packet, np.arange(len(packets) + 1))
-        last = first + np.diff(edges)
-        for p, (a, b) in enumerate(zip(first, last, strict=True)):
-            for array, values in zip(entries, found, strict=True):
-                array[a:b] = values[edges[p] : edges[p + 1]]
+            for a, b in zip(first, last, strict=True):
+                order = np.argsort(entries.time[a:b], kind="stable")
+                for array in entries:
+                    array[a:b] = array[a:b][order]
         return last

@@ -2,13 +2,18 @@
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
 from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 import ltt_relay
+from ltt_relay import analysis, plot
+from ltt_relay.cli import main as cli
 from ltt_relay.formats import classic, k42, oracle, poly
 from ltt_relay.formats.base import Format
 from ltt_relay.testing.classic import Record, Writer, write_classic
@@ -118,6 +123,58 @@ def test_the_sample_as_raw_ltt_2_2_says_the_same(tmp_path: Path) -> None:
             assert ((left["timestamp"] - right["timestamp"]).abs() <= 1000).all()
             compared += len(left)
     assert compared == len(made)
+
+
+@needs_sample
+def test_analyses_and_plots_run_on_it() -> None:
+    """Of a trace whose calls have no result, and whose exits do not say what they end."""
+    trace = ltt_relay.open(SAMPLE)
+    calls = analysis.syscalls(trace).set_index("name")
+    assert calls["count"]["nanosleep"] == 9
+    assert 1_990_000_000 < calls["p50_ns"]["nanosleep"] < 2_010_000_000
+    assert calls["errors"].isna().all()
+    irqs = analysis.interrupts(trace).set_index("irq")
+    assert irqs["count"].sum() == 20213
+    assert irqs["count"][0] == 19996
+    assert len(analysis.wakeup_latencies(trace)) > 400
+    with pytest.raises(analysis.MissingEventError, match="results"):
+        analysis.syscall_errors(trace)
+    assert "task 1409" in {text.get_text() for text in plot.timeline(trace).legends[0].get_texts()}
+
+
+def test_an_interrupt_that_interrupts_another_is_within_it(tmp_path: Path) -> None:
+    made = [
+        Record(f"irq_handler_{what}", BEGIN + 1000 * at, {"irq": irq} if what == "entry" else {})
+        for at, what, irq in ((0, "entry", 3), (10, "entry", 5), (12, "exit", 5), (20, "exit", 3), (30, "entry", 5),
+                              (31, "exit", 5))
+    ]  # fmt: skip
+    write_classic(tmp_path, Writer(classic.Dialect("2.2b", "<")), made)
+    found = analysis.handler_intervals(ltt_relay.open(tmp_path))
+    assert found[["irq", "duration_ns"]].values.tolist() == [[3, 20_000], [5, 2_000], [5, 1_000]]
+
+
+def test_a_program_names_its_task(tmp_path: Path) -> None:
+    made = [
+        Record("sched_switch", BEGIN, {"prev_pid": 1, "next_pid": 7}),
+        Record("sched_process_exec", BEGIN + 1000, {"filename": "/bin/ls"}),
+        Record("sys_enter", BEGIN + 2000, {"id": 4}),
+    ]
+    write_classic(tmp_path, Writer(classic.Dialect("2.2b", "<")), made)
+    assert ltt_relay.open(tmp_path)["sys_enter"][["tid", "comm"]].values.tolist() == [[7, "ls"]]
+
+
+@pytest.mark.skipif(shutil.which("babeltrace2") is None, reason="babeltrace2 is not installed")
+def test_todays_viewers_open_it_as_ctf(tmp_path: Path) -> None:
+    form = classic.format_of(classic.Dialect("2.2b", ">"))
+    made = _mixed(form, 400)
+    write_classic(tmp_path / "old", Writer(classic.Dialect("2.2b", ">")), made)
+    done = CliRunner().invoke(cli, ["convert", str(tmp_path / "old"), "--to", "ctf", "-o", str(tmp_path / "new")])
+    assert done.exit_code == 0, done.output
+    where = next((tmp_path / "new").rglob("metadata")).parent
+    read = subprocess.run(["babeltrace2", where], capture_output=True, text=True, check=True)
+    assert "ERROR" not in read.stderr
+    assert read.stdout.count(" sched_switch: ") == sum(record.event == "sched_switch" for record in made)
+    assert len(read.stdout.splitlines()) == len(ltt_relay.open(tmp_path / "old").merged())
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
