@@ -181,8 +181,8 @@ class Life:
         """Choose sizes, mode and events."""
         choice = self.random.choice
         tiny, flight = self.kind == "1", self.kind == "0"
-        self.ask("subbuf_size", str(4096 if tiny else choice([4096, 8192, 65536, 1 << 20])))
-        self.ask("n_subbufs", str(2 if tiny else choice([2, 3, 8, 32])))
+        self.ask("subbuf_size", str(4096 if tiny else choice([4096, 8192, 65536, *([] if flight else [1 << 20])])))
+        self.ask("n_subbufs", str(2 if tiny else choice([2, 3, 8, *([] if flight else [32])])))
         if choice([True, False]) and not tiny:
             self.ask("n_subbufs_max", str(choice([4, 64, 200])))
         if flight:
@@ -229,6 +229,13 @@ class Life:
                 if error.errno != errno.EBUSY:
                     self.book.violation(f"{path}, second reader: {error}")
 
+    def restart(self) -> None:
+        """Stop and start; a flight recorder that nobody reads does not start before its last recording is gone."""
+        self.ask("control", "stop")
+        if not self.ask("control", "start"):
+            self.ask("control", "reset")
+            self.ask("control", "start")
+
     def change_readers(self) -> None:
         """Let others read."""
         self.end_readers()
@@ -242,7 +249,7 @@ class Life:
             lambda: ask("control", "snapshot"),
             lambda: ask("control", "snapshot!"),
             lambda: ask("control", "reset"),
-            lambda: ask("control", "stop") and ask("control", "start"),
+            self.restart,
             lambda: ask("control", "flush"),
             lambda: ask("filter", draw(["cpu=0", "uid=0", "tid=1", "comm=sh,ls", "cgroup=/"])),
             lambda: ask("filter", ""),
