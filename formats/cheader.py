@@ -18,6 +18,7 @@ from ltt_relay.formats.layout import (
     UnsupportedFieldError,
     members,
 )
+from ltt_relay.formats.ltt3_events import block, calls
 
 __all__ = ("fixed_size", "header", "offsets")
 
@@ -186,7 +187,11 @@ def header() -> str:
         *(f"#define LTT3_ORIGIN_{name.upper()} {value}" for name, value in ltt3.ORIGINS.items()),
         "",
         _comment("Calling conventions."),
-        *(f"#define LTT3_ABI_{name.upper()} {value}" for name, value in ltt3.ABIS.items()),
+        *(f"#define LTT3_ABI_{name.upper()} {value}" for name, value in calls.ABIS.items()),
+        "",
+        _comment("What is to be done with sectors, and how."),
+        *(f"#define LTT3_BLOCK_{name.upper()} {value}" for name, value in block.BLOCK_OPS.items()),
+        *(f"#define LTT3_BLOCK_FLAG_{name.upper()} {value}" for name, value in block.BLOCK_FLAGS.items()),
         "",
         _comment("Why a state_task record was written."),
         *(f"#define LTT3_CAUSE_{name.upper()} {value}" for name, value in ltt3.TASK_CAUSES.items()),

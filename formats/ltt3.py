@@ -2,7 +2,8 @@
 """LTT 3.0: the format that kmod/ writes, and its one definition.
 
 The C header of the kernel modules, the CTF 1.8 metadata, the field reference and the decoder's plan are derived from
-this file; `make generate` rewrites what is checked in, and a test fails when it is out of step.
+this file and the events in `ltt3_events/`; `make generate` rewrites what is checked in, and a test fails when it is
+out of step.
 
 A stream file is a sequence of packets, each decodable alone::
 
@@ -39,6 +40,8 @@ from ltt_relay.formats.fields import (
     u64,
 )
 from ltt_relay.formats.loaded import Packet
+from ltt_relay.formats.ltt3_events import KERNEL_EVENTS
+from ltt_relay.formats.ltt3_events.common import TASK_COMM_LEN
 from ltt_relay.formats.oracle import Parsed, length_records, plain
 
 __all__ = (
@@ -57,7 +60,6 @@ __all__ = (
 
 MAGIC: Final = 0x00D6B7ED
 MAP_MAGIC: Final = 0x0D6B7ED350414D33
-TASK_COMM_LEN: Final = 16
 #: Ids of events that a session makes at run time (kprobes, custom events) begin here.
 FIRST_DYNAMIC_ID: Final = 256
 #: A record's length is 16 bits wide.
@@ -78,20 +80,6 @@ PACKET_FLAGS: Final = {
     "switches_complete": 1,  # sched_switch was recorded unfiltered from the packet's begin to its end
     "final": 2,  # no records: carries the last values of the counters
 }
-
-SOFTIRQS: Final = {
-    name: number
-    for number, name in enumerate(
-        ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")
-    )
-}
-
-ABIS: Final = {"native": 0, "ia32": 1, "x32": 2}
-
-#: As the kernel reports it to its own tracers: one bit for why the task left the CPU, 0 if it is still runnable.
-TASK_STATES: Final = {
-    "S": 0x1, "D": 0x2, "T": 0x4, "t": 0x8, "X": 0x10, "Z": 0x20, "P": 0x40, "I": 0x80, "preempted": 0x100,
-}  # fmt: skip
 
 #: As in syslog.
 LEVELS: Final = {
@@ -163,119 +151,12 @@ RING_MAP: Final = struct(
 )
 
 
-def _pid(name: str, doc: str, comm: str) -> Field:
-    return field(name, i32, doc, names=("task", comm))
-
-
 def _caller(doc: str) -> Field:
     return field("tid", i32, doc, names=("task", "comm"))
 
 
-_TID = field("tid", i32, "the running task", names=("task", "comm"))
-
-_WAKEUP = struct(
-    _pid("pid", "thread id of the task woken", "event_comm"),
-    field("prio", i16, "its priority: below 100 real time, lower is more urgent"),
-    field("target_cpu", u16, "CPU it is to run on"),
-)
-
-_SOFTIRQ = struct(field("vec", enum(u32, SOFTIRQS), "soft interrupt"))
-
-_FAULT = struct(
-    _TID,
-    field("error_code", u32, "processor's error code", hint="hex"),
-    field("address", u64, "address that faulted", hint="hex"),
-    field("ip", u64, "instruction that faulted", hint="hex"),
-)
-
 EVENTS: Final = (
-    Event(
-        1, "sched_switch", "sched", "schedchange", "a CPU goes from one task to the next",
-        struct(
-            _pid("prev_pid", "thread id of the task that leaves the CPU", "prev_comm"),
-            _pid("next_pid", "thread id of the task that gets the CPU", "next_comm"),
-            field("prev_prio", i16, "priority of the task that leaves"),
-            field("next_prio", i16, "priority of the task that comes"),
-            field("prev_state", flags(u16, TASK_STATES), "why it leaves: 0 if it stays runnable", hint="hex"),
-        ),
-        tid="prev_pid", provider="sched_switch",
-    ),
-    Event(2, "sched_waking", "sched", "process", "a task is about to be woken; in the waker's context", _WAKEUP,
-          provider="sched_waking"),
-    Event(3, "sched_wakeup", "sched", "process", "a task became runnable", _WAKEUP, provider="sched_wakeup"),
-    Event(
-        4, "sys_enter", "sys", "syscall", "a system call begins",
-        struct(
-            _TID,
-            field("id", i16, "its number; -32768 for one that 16 bits cannot hold"),
-            field("abi", enum(u8, ABIS), "calling convention"),
-            field("nargs", u8, "number of arguments that follow"),
-            field("args", sequence("nargs", u64), "its arguments", hint="hex"),
-        ),
-        tid="tid", provider="sys_enter",
-    ),
-    Event(
-        5, "sys_exit", "sys", "syscall", "a system call ends",
-        struct(
-            _TID,
-            field("id", i16, "its number; -32768 for one that 16 bits cannot hold"),
-            field("abi", enum(u8, ABIS), "calling convention"),
-            field("reserved", u8, "0"),
-            field("ret", i64, "its result: -errno on failure"),
-        ),
-        tid="tid", provider="sys_exit",
-    ),
-    Event(6, "irq_handler_entry", "irq", "irq_entry", "an interrupt handler begins",
-          struct(field("irq", i32, "interrupt number", names=("irq", "name"))), provider="irq_handler_entry"),
-    Event(
-        7, "irq_handler_exit", "irq", "irq_exit", "an interrupt handler ends",
-        struct(
-            field("irq", i32, "interrupt number", names=("irq", "name")),
-            field("ret", i32, "0 not mine, 1 handled, 2 wake the handler's thread"),
-        ),
-        provider="irq_handler_exit",
-    ),
-    Event(8, "softirq_entry", "irq", "soft_irq", "a soft interrupt handler begins", _SOFTIRQ, provider="softirq_entry"),
-    Event(9, "softirq_exit", "irq", "soft_irq", "a soft interrupt handler ends", _SOFTIRQ, provider="softirq_exit"),
-    Event(10, "page_fault_user", "exceptions", "trap_entry", "a page fault in user mode", _FAULT, tid="tid",
-          provider="page_fault_user"),
-    Event(11, "page_fault_kernel", "exceptions", "trap_entry", "a page fault in kernel mode", _FAULT, tid="tid",
-          provider="page_fault_kernel"),
-    Event(
-        12, "sched_process_fork", "sched", "process", "a task is made",
-        struct(
-            _pid("parent_pid", "thread id of the maker", "parent_comm"),
-            _pid("child_pid", "thread id of the new task", "child_comm"),
-            field("child_tgid", i32, "its thread group id: another than child_pid for a thread"),
-        ),
-        tid="parent_pid", provider="sched_process_fork",
-    ),
-    Event(
-        13, "sched_process_exec", "sched", "process", "a task starts another program",
-        struct(
-            _pid("pid", "thread id, after the call", "event_comm"),
-            field("old_pid", i32, "thread id before the call"),
-            field("filename", cstring(), "the program"),
-        ),
-        tid="pid", provider="sched_process_exec",
-    ),
-    Event(
-        14, "sched_process_exit", "sched", "process", "a task ends",
-        struct(_pid("pid", "its thread id", "event_comm"), field("prio", i32, "its priority")),
-        tid="pid", provider="sched_process_exit",
-    ),
-    Event(
-        15, "task_rename", "task", "process", "a task gets another name",
-        struct(
-            field("pid", i32, "its thread id"),
-            field("oldcomm", chars(TASK_COMM_LEN), "name before"),
-            field("newcomm", chars(TASK_COMM_LEN), "name from now on"),
-            field("oom_score_adj", i16, "its adjustment of the out-of-memory score"),
-        ),
-        provider="task_rename",
-    ),
-    Event(16, "marker", "user", "custom", "text written to the session's marker file",
-          struct(_TID, field("text", cstring(), "what was written")), tid="tid"),
+    *KERNEL_EVENTS,
     Event(
         48, "state_task", "state", "process", "a task, as it is or as it becomes",
         struct(

@@ -147,6 +147,39 @@ static inline void compat_timer_delete_sync(struct timer_list *timer)
 #endif
 }
 
+/* Before there was this, no tracepoint gave a task's state. */
+#ifdef HAVE_TASK_STATE_INDEX
+#define compat_state_index(state, exit_state)	__task_state_index(state, exit_state)
+#else
+#define compat_state_index(state, exit_state)	fls(((state) | (exit_state)) & TASK_REPORT)
+#endif
+
+/* What tracepoints of the page cache are about: pages until 5.16, then folios. */
+#ifdef HAVE_FOLIO
+#define compat_folio			folio
+#define compat_folio_pfn(folio)		folio_pfn(folio)
+#else
+#define compat_folio			page
+#define compat_folio_pfn(page)		page_to_pfn(page)
+#endif
+#define compat_folio_mapping(folio)	((folio)->mapping)
+#define compat_folio_index(folio)	((folio)->index)
+
+/* The state of an inode got accessors in 6.19. */
+#ifdef HAVE_INODE_STATE_READ_ONCE
+#define compat_inode_state(inode)	((u32)inode_state_read_once(inode))
+#else
+#define compat_inode_state(inode)	((u32)READ_ONCE((inode)->i_state))
+#endif
+
+/* A request's disk is its queue's since 5.17; a queue without one serves commands to the driver only. */
+#ifdef HAVE_RQ_DISK
+#define compat_request_disk(rq)		((rq)->rq_disk)
+#else
+#define compat_request_disk(rq)		((rq)->q->disk)
+#endif
+#define compat_request_dev(rq)		(compat_request_disk(rq) ? disk_devt(compat_request_disk(rq)) : 0)
+
 /* ------------------------------------------------------------------------------------------------------- relay --- */
 
 /* subbuf_start lost its prev_padding in 6.17. */

@@ -150,6 +150,22 @@ static const char * const ltt3_facility_names[LTT3_FACILITIES] __attribute__((un
 #define LTT3_ABI_IA32 1
 #define LTT3_ABI_X32 2
 
+/* What is to be done with sectors, and how. */
+#define LTT3_BLOCK_READ 0
+#define LTT3_BLOCK_WRITE 1
+#define LTT3_BLOCK_FLUSH 2
+#define LTT3_BLOCK_DISCARD 3
+#define LTT3_BLOCK_SECURE_ERASE 4
+#define LTT3_BLOCK_WRITE_ZEROES 5
+#define LTT3_BLOCK_DRIVER_IN 6
+#define LTT3_BLOCK_DRIVER_OUT 7
+#define LTT3_BLOCK_OTHER 255
+#define LTT3_BLOCK_FLAG_PREFLUSH 1
+#define LTT3_BLOCK_FLAG_FUA 2
+#define LTT3_BLOCK_FLAG_AHEAD 4
+#define LTT3_BLOCK_FLAG_SYNC 8
+#define LTT3_BLOCK_FLAG_META 16
+
 /* Why a state_task record was written. */
 #define LTT3_CAUSE_DUMP 0
 #define LTT3_CAUSE_FORK 1
@@ -257,19 +273,123 @@ enum ltt3_id {
 	LTT3_ID_SCHED_SWITCH = 1,
 	LTT3_ID_SCHED_WAKING = 2,
 	LTT3_ID_SCHED_WAKEUP = 3,
+	LTT3_ID_SCHED_WAKEUP_NEW = 17,
+	LTT3_ID_SCHED_MIGRATE_TASK = 18,
+	LTT3_ID_SCHED_PROCESS_FORK = 12,
+	LTT3_ID_SCHED_PROCESS_EXEC = 13,
+	LTT3_ID_SCHED_PROCESS_EXIT = 14,
+	LTT3_ID_SCHED_PROCESS_FREE = 19,
+	LTT3_ID_SCHED_PROCESS_WAIT = 20,
+	LTT3_ID_SCHED_PI_SETPRIO = 21,
+	LTT3_ID_SCHED_STAT_RUNTIME = 22,
+	LTT3_ID_TASK_NEWTASK = 23,
+	LTT3_ID_TASK_RENAME = 15,
+	LTT3_ID_SIGNAL_GENERATE = 24,
+	LTT3_ID_SIGNAL_DELIVER = 25,
+	LTT3_ID_CGROUP_MKDIR = 170,
+	LTT3_ID_CGROUP_RMDIR = 171,
+	LTT3_ID_CGROUP_ATTACH_TASK = 172,
+	LTT3_ID_CONTENTION_BEGIN = 167,
+	LTT3_ID_CONTENTION_END = 168,
 	LTT3_ID_SYS_ENTER = 4,
 	LTT3_ID_SYS_EXIT = 5,
+	LTT3_ID_SYS_PATH = 29,
+	LTT3_ID_SYS_SOCKET = 30,
+	LTT3_ID_SYS_IPC = 31,
+	LTT3_ID_MARKER = 16,
+	LTT3_ID_CHANGE_MASK = 32,
 	LTT3_ID_IRQ_HANDLER_ENTRY = 6,
 	LTT3_ID_IRQ_HANDLER_EXIT = 7,
 	LTT3_ID_SOFTIRQ_ENTRY = 8,
 	LTT3_ID_SOFTIRQ_EXIT = 9,
+	LTT3_ID_SOFTIRQ_RAISE = 26,
+	LTT3_ID_TASKLET_ENTRY = 27,
+	LTT3_ID_TASKLET_EXIT = 28,
+	LTT3_ID_LOCAL_TIMER_ENTRY = 64,
+	LTT3_ID_LOCAL_TIMER_EXIT = 65,
+	LTT3_ID_RESCHEDULE_ENTRY = 66,
+	LTT3_ID_RESCHEDULE_EXIT = 67,
+	LTT3_ID_CALL_FUNCTION_ENTRY = 68,
+	LTT3_ID_CALL_FUNCTION_EXIT = 69,
+	LTT3_ID_CALL_FUNCTION_SINGLE_ENTRY = 70,
+	LTT3_ID_CALL_FUNCTION_SINGLE_EXIT = 71,
+	LTT3_ID_IRQ_WORK_ENTRY = 72,
+	LTT3_ID_IRQ_WORK_EXIT = 73,
+	LTT3_ID_IPI_SEND_CPU = 169,
 	LTT3_ID_PAGE_FAULT_USER = 10,
 	LTT3_ID_PAGE_FAULT_KERNEL = 11,
-	LTT3_ID_SCHED_PROCESS_FORK = 12,
-	LTT3_ID_SCHED_PROCESS_EXEC = 13,
-	LTT3_ID_SCHED_PROCESS_EXIT = 14,
-	LTT3_ID_TASK_RENAME = 15,
-	LTT3_ID_MARKER = 16,
+	LTT3_ID_TIMER_START = 74,
+	LTT3_ID_TIMER_CANCEL = 75,
+	LTT3_ID_TIMER_EXPIRE_ENTRY = 76,
+	LTT3_ID_TIMER_EXPIRE_EXIT = 77,
+	LTT3_ID_HRTIMER_START = 78,
+	LTT3_ID_HRTIMER_CANCEL = 79,
+	LTT3_ID_HRTIMER_EXPIRE_ENTRY = 80,
+	LTT3_ID_HRTIMER_EXPIRE_EXIT = 81,
+	LTT3_ID_ITIMER_STATE = 82,
+	LTT3_ID_ITIMER_EXPIRE = 83,
+	LTT3_ID_TICK_STOP = 84,
+	LTT3_ID_MM_PAGE_ALLOC = 120,
+	LTT3_ID_MM_PAGE_FREE = 121,
+	LTT3_ID_KMALLOC = 122,
+	LTT3_ID_KFREE = 123,
+	LTT3_ID_KMEM_CACHE_ALLOC = 124,
+	LTT3_ID_KMEM_CACHE_FREE = 125,
+	LTT3_ID_MM_VMSCAN_KSWAPD_WAKE = 128,
+	LTT3_ID_MM_VMSCAN_KSWAPD_SLEEP = 129,
+	LTT3_ID_MM_VMSCAN_DIRECT_RECLAIM_BEGIN = 130,
+	LTT3_ID_MM_VMSCAN_DIRECT_RECLAIM_END = 131,
+	LTT3_ID_MM_VMSCAN_MEMCG_RECLAIM_BEGIN = 132,
+	LTT3_ID_MM_VMSCAN_MEMCG_RECLAIM_END = 133,
+	LTT3_ID_MM_VMSCAN_WRITE_FOLIO = 134,
+	LTT3_ID_MARK_VICTIM = 135,
+	LTT3_ID_MM_FILEMAP_ADD_TO_PAGE_CACHE = 112,
+	LTT3_ID_MM_FILEMAP_DELETE_FROM_PAGE_CACHE = 113,
+	LTT3_ID_WRITEBACK_DIRTY_INODE = 114,
+	LTT3_ID_WRITEBACK_SINGLE_INODE = 115,
+	LTT3_ID_WRITEBACK_PAGES_WRITTEN = 116,
+	LTT3_ID_FOLIO_WAIT_WRITEBACK = 117,
+	LTT3_ID_BLOCK_BIO_QUEUE = 96,
+	LTT3_ID_BLOCK_BIO_BACKMERGE = 97,
+	LTT3_ID_BLOCK_BIO_FRONTMERGE = 98,
+	LTT3_ID_BLOCK_GETRQ = 99,
+	LTT3_ID_BLOCK_SPLIT = 100,
+	LTT3_ID_BLOCK_BIO_REMAP = 101,
+	LTT3_ID_BLOCK_BIO_COMPLETE = 102,
+	LTT3_ID_BLOCK_RQ_INSERT = 103,
+	LTT3_ID_BLOCK_RQ_ISSUE = 104,
+	LTT3_ID_BLOCK_RQ_MERGE = 105,
+	LTT3_ID_BLOCK_RQ_REQUEUE = 106,
+	LTT3_ID_BLOCK_RQ_COMPLETE = 107,
+	LTT3_ID_BLOCK_PLUG = 108,
+	LTT3_ID_BLOCK_UNPLUG = 109,
+	LTT3_ID_BLOCK_TOUCH_BUFFER = 110,
+	LTT3_ID_BLOCK_DIRTY_BUFFER = 111,
+	LTT3_ID_NET_DEV_QUEUE = 140,
+	LTT3_ID_NET_DEV_XMIT = 141,
+	LTT3_ID_NETIF_RECEIVE_SKB = 142,
+	LTT3_ID_NETIF_RX = 143,
+	LTT3_ID_NAPI_POLL = 144,
+	LTT3_ID_KFREE_SKB = 145,
+	LTT3_ID_CONSUME_SKB = 146,
+	LTT3_ID_SKB_COPY_DATAGRAM_IOVEC = 147,
+	LTT3_ID_INET_SOCK_SET_STATE = 148,
+	LTT3_ID_SOCK_SEND_LENGTH = 149,
+	LTT3_ID_SOCK_RECV_LENGTH = 150,
+	LTT3_ID_TCP_RETRANSMIT_SKB = 151,
+	LTT3_ID_TCP_RECEIVE_RESET = 152,
+	LTT3_ID_TCP_DESTROY_SOCK = 153,
+	LTT3_ID_WORKQUEUE_QUEUE_WORK = 85,
+	LTT3_ID_WORKQUEUE_ACTIVATE_WORK = 86,
+	LTT3_ID_WORKQUEUE_EXECUTE_START = 87,
+	LTT3_ID_WORKQUEUE_EXECUTE_END = 88,
+	LTT3_ID_CPU_IDLE = 160,
+	LTT3_ID_CPU_FREQUENCY = 161,
+	LTT3_ID_SUSPEND_RESUME = 162,
+	LTT3_ID_CONSOLE = 163,
+	LTT3_ID_MODULE_LOAD = 164,
+	LTT3_ID_MODULE_FREE = 165,
+	LTT3_ID_MODULE_REQUEST = 166,
 	LTT3_ID_STATE_TASK = 48,
 	LTT3_ID_STATE_IRQ = 49,
 	LTT3_ID_STATE_MODULE = 50,
@@ -315,91 +435,29 @@ _Static_assert(offsetof(struct ltt3_sched_wakeup, prio) == 4, "ltt3_sched_wakeup
 _Static_assert(offsetof(struct ltt3_sched_wakeup, target_cpu) == 6, "ltt3_sched_wakeup.target_cpu");
 #define LTT3_SCHED_WAKEUP_SIZE 8
 
-/* a system call begins */
-struct ltt3_sys_enter {
-	s32 tid;                    /* the running task */
-	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
-	u8 abi;                     /* calling convention */
-	u8 nargs;                   /* number of arguments that follow */
-	u64 args[];                 /* its arguments */
+/* a new task became runnable for the first time */
+struct ltt3_sched_wakeup_new {
+	s32 pid;                    /* thread id of the task woken */
+	s16 prio;                   /* its priority: below 100 real time, lower is more urgent */
+	u16 target_cpu;             /* CPU it is to run on */
 };
-_Static_assert(offsetof(struct ltt3_sys_enter, tid) == 0, "ltt3_sys_enter.tid");
-_Static_assert(offsetof(struct ltt3_sys_enter, id) == 4, "ltt3_sys_enter.id");
-_Static_assert(offsetof(struct ltt3_sys_enter, abi) == 6, "ltt3_sys_enter.abi");
-_Static_assert(offsetof(struct ltt3_sys_enter, nargs) == 7, "ltt3_sys_enter.nargs");
-_Static_assert(offsetof(struct ltt3_sys_enter, args) == 8, "ltt3_sys_enter.args");
-#define LTT3_SYS_ENTER_SIZE 8
+_Static_assert(offsetof(struct ltt3_sched_wakeup_new, pid) == 0, "ltt3_sched_wakeup_new.pid");
+_Static_assert(offsetof(struct ltt3_sched_wakeup_new, prio) == 4, "ltt3_sched_wakeup_new.prio");
+_Static_assert(offsetof(struct ltt3_sched_wakeup_new, target_cpu) == 6, "ltt3_sched_wakeup_new.target_cpu");
+#define LTT3_SCHED_WAKEUP_NEW_SIZE 8
 
-/* a system call ends */
-struct ltt3_sys_exit {
-	s32 tid;                    /* the running task */
-	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
-	u8 abi;                     /* calling convention */
-	u8 reserved;                /* 0 */
-	s64 ret;                    /* its result: -errno on failure */
+/* a task goes to the run queue of another CPU */
+struct ltt3_sched_migrate_task {
+	s32 pid;                    /* its thread id */
+	s16 prio;                   /* its priority: below 100 real time, lower is more urgent */
+	u16 orig_cpu;               /* CPU it comes from */
+	u16 dest_cpu;               /* CPU it goes to */
 };
-_Static_assert(offsetof(struct ltt3_sys_exit, tid) == 0, "ltt3_sys_exit.tid");
-_Static_assert(offsetof(struct ltt3_sys_exit, id) == 4, "ltt3_sys_exit.id");
-_Static_assert(offsetof(struct ltt3_sys_exit, abi) == 6, "ltt3_sys_exit.abi");
-_Static_assert(offsetof(struct ltt3_sys_exit, reserved) == 7, "ltt3_sys_exit.reserved");
-_Static_assert(offsetof(struct ltt3_sys_exit, ret) == 8, "ltt3_sys_exit.ret");
-#define LTT3_SYS_EXIT_SIZE 16
-
-/* an interrupt handler begins */
-struct ltt3_irq_handler_entry {
-	s32 irq;                    /* interrupt number */
-};
-_Static_assert(offsetof(struct ltt3_irq_handler_entry, irq) == 0, "ltt3_irq_handler_entry.irq");
-#define LTT3_IRQ_HANDLER_ENTRY_SIZE 4
-
-/* an interrupt handler ends */
-struct ltt3_irq_handler_exit {
-	s32 irq;                    /* interrupt number */
-	s32 ret;                    /* 0 not mine, 1 handled, 2 wake the handler's thread */
-};
-_Static_assert(offsetof(struct ltt3_irq_handler_exit, irq) == 0, "ltt3_irq_handler_exit.irq");
-_Static_assert(offsetof(struct ltt3_irq_handler_exit, ret) == 4, "ltt3_irq_handler_exit.ret");
-#define LTT3_IRQ_HANDLER_EXIT_SIZE 8
-
-/* a soft interrupt handler begins */
-struct ltt3_softirq_entry {
-	u32 vec;                    /* soft interrupt */
-};
-_Static_assert(offsetof(struct ltt3_softirq_entry, vec) == 0, "ltt3_softirq_entry.vec");
-#define LTT3_SOFTIRQ_ENTRY_SIZE 4
-
-/* a soft interrupt handler ends */
-struct ltt3_softirq_exit {
-	u32 vec;                    /* soft interrupt */
-};
-_Static_assert(offsetof(struct ltt3_softirq_exit, vec) == 0, "ltt3_softirq_exit.vec");
-#define LTT3_SOFTIRQ_EXIT_SIZE 4
-
-/* a page fault in user mode */
-struct ltt3_page_fault_user {
-	s32 tid;                    /* the running task */
-	u32 error_code;             /* processor's error code */
-	u64 address;                /* address that faulted */
-	u64 ip;                     /* instruction that faulted */
-};
-_Static_assert(offsetof(struct ltt3_page_fault_user, tid) == 0, "ltt3_page_fault_user.tid");
-_Static_assert(offsetof(struct ltt3_page_fault_user, error_code) == 4, "ltt3_page_fault_user.error_code");
-_Static_assert(offsetof(struct ltt3_page_fault_user, address) == 8, "ltt3_page_fault_user.address");
-_Static_assert(offsetof(struct ltt3_page_fault_user, ip) == 16, "ltt3_page_fault_user.ip");
-#define LTT3_PAGE_FAULT_USER_SIZE 24
-
-/* a page fault in kernel mode */
-struct ltt3_page_fault_kernel {
-	s32 tid;                    /* the running task */
-	u32 error_code;             /* processor's error code */
-	u64 address;                /* address that faulted */
-	u64 ip;                     /* instruction that faulted */
-};
-_Static_assert(offsetof(struct ltt3_page_fault_kernel, tid) == 0, "ltt3_page_fault_kernel.tid");
-_Static_assert(offsetof(struct ltt3_page_fault_kernel, error_code) == 4, "ltt3_page_fault_kernel.error_code");
-_Static_assert(offsetof(struct ltt3_page_fault_kernel, address) == 8, "ltt3_page_fault_kernel.address");
-_Static_assert(offsetof(struct ltt3_page_fault_kernel, ip) == 16, "ltt3_page_fault_kernel.ip");
-#define LTT3_PAGE_FAULT_KERNEL_SIZE 24
+_Static_assert(offsetof(struct ltt3_sched_migrate_task, pid) == 0, "ltt3_sched_migrate_task.pid");
+_Static_assert(offsetof(struct ltt3_sched_migrate_task, prio) == 4, "ltt3_sched_migrate_task.prio");
+_Static_assert(offsetof(struct ltt3_sched_migrate_task, orig_cpu) == 6, "ltt3_sched_migrate_task.orig_cpu");
+_Static_assert(offsetof(struct ltt3_sched_migrate_task, dest_cpu) == 8, "ltt3_sched_migrate_task.dest_cpu");
+#define LTT3_SCHED_MIGRATE_TASK_SIZE 10
 
 /* a task is made */
 struct ltt3_sched_process_fork {
@@ -432,6 +490,61 @@ _Static_assert(offsetof(struct ltt3_sched_process_exit, pid) == 0, "ltt3_sched_p
 _Static_assert(offsetof(struct ltt3_sched_process_exit, prio) == 4, "ltt3_sched_process_exit.prio");
 #define LTT3_SCHED_PROCESS_EXIT_SIZE 8
 
+/* nothing refers to an ended task any more */
+struct ltt3_sched_process_free {
+	s32 pid;                    /* its thread id */
+	s32 prio;                   /* its priority */
+};
+_Static_assert(offsetof(struct ltt3_sched_process_free, pid) == 0, "ltt3_sched_process_free.pid");
+_Static_assert(offsetof(struct ltt3_sched_process_free, prio) == 4, "ltt3_sched_process_free.prio");
+#define LTT3_SCHED_PROCESS_FREE_SIZE 8
+
+/* a task begins to wait for the end of a child */
+struct ltt3_sched_process_wait {
+	s32 tid;                    /* the running task */
+	s32 pid;                    /* thread id of the child waited for; 0 for any */
+	s32 prio;                   /* priority of the task that waits */
+};
+_Static_assert(offsetof(struct ltt3_sched_process_wait, tid) == 0, "ltt3_sched_process_wait.tid");
+_Static_assert(offsetof(struct ltt3_sched_process_wait, pid) == 4, "ltt3_sched_process_wait.pid");
+_Static_assert(offsetof(struct ltt3_sched_process_wait, prio) == 8, "ltt3_sched_process_wait.prio");
+#define LTT3_SCHED_PROCESS_WAIT_SIZE 12
+
+/* a task inherits the priority of one that waits for it */
+struct ltt3_sched_pi_setprio {
+	s32 pid;                    /* its thread id */
+	s16 oldprio;                /* its priority until now */
+	s16 newprio;                /* its priority from now on */
+};
+_Static_assert(offsetof(struct ltt3_sched_pi_setprio, pid) == 0, "ltt3_sched_pi_setprio.pid");
+_Static_assert(offsetof(struct ltt3_sched_pi_setprio, oldprio) == 4, "ltt3_sched_pi_setprio.oldprio");
+_Static_assert(offsetof(struct ltt3_sched_pi_setprio, newprio) == 6, "ltt3_sched_pi_setprio.newprio");
+#define LTT3_SCHED_PI_SETPRIO_SIZE 8
+
+/* a task ran for a while: at every tick and switch */
+struct ltt3_sched_stat_runtime {
+	s32 pid;                    /* its thread id */
+	u32 reserved;               /* 0 */
+	u64 runtime;                /* how long since this was last told */
+};
+_Static_assert(offsetof(struct ltt3_sched_stat_runtime, pid) == 0, "ltt3_sched_stat_runtime.pid");
+_Static_assert(offsetof(struct ltt3_sched_stat_runtime, reserved) == 4, "ltt3_sched_stat_runtime.reserved");
+_Static_assert(offsetof(struct ltt3_sched_stat_runtime, runtime) == 8, "ltt3_sched_stat_runtime.runtime");
+#define LTT3_SCHED_STAT_RUNTIME_SIZE 16
+
+/* a task is made, and how */
+struct ltt3_task_newtask {
+	s32 tid;                    /* the running task */
+	s32 pid;                    /* thread id of the new task */
+	u64 clone_flags;            /* what it shares with its maker: CLONE_ bits */
+	s16 oom_score_adj;          /* its adjustment of the out-of-memory score */
+};
+_Static_assert(offsetof(struct ltt3_task_newtask, tid) == 0, "ltt3_task_newtask.tid");
+_Static_assert(offsetof(struct ltt3_task_newtask, pid) == 4, "ltt3_task_newtask.pid");
+_Static_assert(offsetof(struct ltt3_task_newtask, clone_flags) == 8, "ltt3_task_newtask.clone_flags");
+_Static_assert(offsetof(struct ltt3_task_newtask, oom_score_adj) == 16, "ltt3_task_newtask.oom_score_adj");
+#define LTT3_TASK_NEWTASK_SIZE 18
+
 /* a task gets another name */
 struct ltt3_task_rename {
 	s32 pid;                    /* its thread id */
@@ -445,6 +558,194 @@ _Static_assert(offsetof(struct ltt3_task_rename, newcomm) == 20, "ltt3_task_rena
 _Static_assert(offsetof(struct ltt3_task_rename, oom_score_adj) == 36, "ltt3_task_rename.oom_score_adj");
 #define LTT3_TASK_RENAME_SIZE 38
 
+/* a signal is sent */
+struct ltt3_signal_generate {
+	s32 tid;                    /* the running task */
+	s32 sig;                    /* signal number */
+	s32 errno;                  /* error that caused it, 0 for none */
+	s32 code;                   /* where it comes from: si_code */
+	s32 pid;                    /* thread id of the task it is sent to */
+	u8 group;                   /* 1 if it is for the whole thread group */
+	u8 result;                  /* what becomes of it */
+};
+_Static_assert(offsetof(struct ltt3_signal_generate, tid) == 0, "ltt3_signal_generate.tid");
+_Static_assert(offsetof(struct ltt3_signal_generate, sig) == 4, "ltt3_signal_generate.sig");
+_Static_assert(offsetof(struct ltt3_signal_generate, errno) == 8, "ltt3_signal_generate.errno");
+_Static_assert(offsetof(struct ltt3_signal_generate, code) == 12, "ltt3_signal_generate.code");
+_Static_assert(offsetof(struct ltt3_signal_generate, pid) == 16, "ltt3_signal_generate.pid");
+_Static_assert(offsetof(struct ltt3_signal_generate, group) == 20, "ltt3_signal_generate.group");
+_Static_assert(offsetof(struct ltt3_signal_generate, result) == 21, "ltt3_signal_generate.result");
+#define LTT3_SIGNAL_GENERATE_SIZE 22
+
+/* a signal reaches the running task */
+struct ltt3_signal_deliver {
+	s32 tid;                    /* the running task */
+	s32 sig;                    /* signal number */
+	s32 errno;                  /* error that caused it, 0 for none */
+	s32 code;                   /* where it comes from: si_code */
+	u64 sa_handler;             /* its handler in user space; 0 default, 1 ignore */
+	u64 sa_flags;               /* how it is handled: SA_ bits */
+};
+_Static_assert(offsetof(struct ltt3_signal_deliver, tid) == 0, "ltt3_signal_deliver.tid");
+_Static_assert(offsetof(struct ltt3_signal_deliver, sig) == 4, "ltt3_signal_deliver.sig");
+_Static_assert(offsetof(struct ltt3_signal_deliver, errno) == 8, "ltt3_signal_deliver.errno");
+_Static_assert(offsetof(struct ltt3_signal_deliver, code) == 12, "ltt3_signal_deliver.code");
+_Static_assert(offsetof(struct ltt3_signal_deliver, sa_handler) == 16, "ltt3_signal_deliver.sa_handler");
+_Static_assert(offsetof(struct ltt3_signal_deliver, sa_flags) == 24, "ltt3_signal_deliver.sa_flags");
+#define LTT3_SIGNAL_DELIVER_SIZE 32
+
+/* a control group is made */
+struct ltt3_cgroup_mkdir {
+	u64 cgroup;                 /* its id: the inode of its directory */
+	s32 root;                   /* which hierarchy, 0 for that of cgroup v2 */
+	s32 level;                  /* how deep it lies, the root of the hierarchy being 0 */
+	char path[];                /* its path in the hierarchy */
+};
+_Static_assert(offsetof(struct ltt3_cgroup_mkdir, cgroup) == 0, "ltt3_cgroup_mkdir.cgroup");
+_Static_assert(offsetof(struct ltt3_cgroup_mkdir, root) == 8, "ltt3_cgroup_mkdir.root");
+_Static_assert(offsetof(struct ltt3_cgroup_mkdir, level) == 12, "ltt3_cgroup_mkdir.level");
+_Static_assert(offsetof(struct ltt3_cgroup_mkdir, path) == 16, "ltt3_cgroup_mkdir.path");
+#define LTT3_CGROUP_MKDIR_SIZE 16
+
+/* a control group is removed */
+struct ltt3_cgroup_rmdir {
+	u64 cgroup;                 /* its id: the inode of its directory */
+	s32 root;                   /* which hierarchy, 0 for that of cgroup v2 */
+	s32 level;                  /* how deep it lies, the root of the hierarchy being 0 */
+	char path[];                /* its path in the hierarchy */
+};
+_Static_assert(offsetof(struct ltt3_cgroup_rmdir, cgroup) == 0, "ltt3_cgroup_rmdir.cgroup");
+_Static_assert(offsetof(struct ltt3_cgroup_rmdir, root) == 8, "ltt3_cgroup_rmdir.root");
+_Static_assert(offsetof(struct ltt3_cgroup_rmdir, level) == 12, "ltt3_cgroup_rmdir.level");
+_Static_assert(offsetof(struct ltt3_cgroup_rmdir, path) == 16, "ltt3_cgroup_rmdir.path");
+#define LTT3_CGROUP_RMDIR_SIZE 16
+
+/* a task goes to another control group */
+struct ltt3_cgroup_attach_task {
+	u64 dst_cgroup;             /* id of the group it goes to */
+	s32 dst_root;               /* which hierarchy, 0 for that of cgroup v2 */
+	s32 dst_level;              /* how deep the group lies */
+	s32 pid;                    /* its thread id */
+	char dst_path[];            /* the group's path in the hierarchy */
+};
+_Static_assert(offsetof(struct ltt3_cgroup_attach_task, dst_cgroup) == 0, "ltt3_cgroup_attach_task.dst_cgroup");
+_Static_assert(offsetof(struct ltt3_cgroup_attach_task, dst_root) == 8, "ltt3_cgroup_attach_task.dst_root");
+_Static_assert(offsetof(struct ltt3_cgroup_attach_task, dst_level) == 12, "ltt3_cgroup_attach_task.dst_level");
+_Static_assert(offsetof(struct ltt3_cgroup_attach_task, pid) == 16, "ltt3_cgroup_attach_task.pid");
+_Static_assert(offsetof(struct ltt3_cgroup_attach_task, dst_path) == 20, "ltt3_cgroup_attach_task.dst_path");
+#define LTT3_CGROUP_ATTACH_TASK_SIZE 20
+
+/* a task begins to wait for a lock */
+struct ltt3_contention_begin {
+	s32 tid;                    /* the running task */
+	u32 flags;                  /* what lock it is */
+	u64 lock_addr;              /* which lock */
+};
+_Static_assert(offsetof(struct ltt3_contention_begin, tid) == 0, "ltt3_contention_begin.tid");
+_Static_assert(offsetof(struct ltt3_contention_begin, flags) == 4, "ltt3_contention_begin.flags");
+_Static_assert(offsetof(struct ltt3_contention_begin, lock_addr) == 8, "ltt3_contention_begin.lock_addr");
+#define LTT3_CONTENTION_BEGIN_SIZE 16
+
+/* the wait for a lock is over */
+struct ltt3_contention_end {
+	s32 tid;                    /* the running task */
+	s32 ret;                    /* 0 if it got the lock, else -errno */
+	u64 lock_addr;              /* which lock */
+};
+_Static_assert(offsetof(struct ltt3_contention_end, tid) == 0, "ltt3_contention_end.tid");
+_Static_assert(offsetof(struct ltt3_contention_end, ret) == 4, "ltt3_contention_end.ret");
+_Static_assert(offsetof(struct ltt3_contention_end, lock_addr) == 8, "ltt3_contention_end.lock_addr");
+#define LTT3_CONTENTION_END_SIZE 16
+
+/* a system call begins */
+struct ltt3_sys_enter {
+	s32 tid;                    /* the running task */
+	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
+	u8 abi;                     /* calling convention */
+	u8 nargs;                   /* number of arguments that follow */
+	u64 args[];                 /* its arguments */
+};
+_Static_assert(offsetof(struct ltt3_sys_enter, tid) == 0, "ltt3_sys_enter.tid");
+_Static_assert(offsetof(struct ltt3_sys_enter, id) == 4, "ltt3_sys_enter.id");
+_Static_assert(offsetof(struct ltt3_sys_enter, abi) == 6, "ltt3_sys_enter.abi");
+_Static_assert(offsetof(struct ltt3_sys_enter, nargs) == 7, "ltt3_sys_enter.nargs");
+_Static_assert(offsetof(struct ltt3_sys_enter, args) == 8, "ltt3_sys_enter.args");
+#define LTT3_SYS_ENTER_SIZE 8
+
+/* a system call ends */
+struct ltt3_sys_exit {
+	s32 tid;                    /* the running task */
+	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
+	u8 abi;                     /* calling convention */
+	u8 reserved;                /* 0 */
+	s64 ret;                    /* its result: -errno on failure */
+};
+_Static_assert(offsetof(struct ltt3_sys_exit, tid) == 0, "ltt3_sys_exit.tid");
+_Static_assert(offsetof(struct ltt3_sys_exit, id) == 4, "ltt3_sys_exit.id");
+_Static_assert(offsetof(struct ltt3_sys_exit, abi) == 6, "ltt3_sys_exit.abi");
+_Static_assert(offsetof(struct ltt3_sys_exit, reserved) == 7, "ltt3_sys_exit.reserved");
+_Static_assert(offsetof(struct ltt3_sys_exit, ret) == 8, "ltt3_sys_exit.ret");
+#define LTT3_SYS_EXIT_SIZE 16
+
+/* a system call that names a file ends: open, stat, exec that failed, unlink ... */
+struct ltt3_sys_path {
+	s32 tid;                    /* the running task */
+	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
+	u8 abi;                     /* calling convention */
+	u8 reserved;                /* 0 */
+	s64 ret;                    /* its result: -errno on failure */
+	char path[];                /* the first path among its arguments, as given */
+};
+_Static_assert(offsetof(struct ltt3_sys_path, tid) == 0, "ltt3_sys_path.tid");
+_Static_assert(offsetof(struct ltt3_sys_path, id) == 4, "ltt3_sys_path.id");
+_Static_assert(offsetof(struct ltt3_sys_path, abi) == 6, "ltt3_sys_path.abi");
+_Static_assert(offsetof(struct ltt3_sys_path, reserved) == 7, "ltt3_sys_path.reserved");
+_Static_assert(offsetof(struct ltt3_sys_path, ret) == 8, "ltt3_sys_path.ret");
+_Static_assert(offsetof(struct ltt3_sys_path, path) == 16, "ltt3_sys_path.path");
+#define LTT3_SYS_PATH_SIZE 16
+
+/* a system call on sockets ends */
+struct ltt3_sys_socket {
+	s32 tid;                    /* the running task */
+	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
+	u8 abi;                     /* calling convention */
+	u8 reserved;                /* 0 */
+	s64 ret;                    /* its result: -errno on failure */
+	u64 arg0;                   /* its first argument */
+	u64 arg1;                   /* its second argument */
+	u64 arg2;                   /* its third argument */
+};
+_Static_assert(offsetof(struct ltt3_sys_socket, tid) == 0, "ltt3_sys_socket.tid");
+_Static_assert(offsetof(struct ltt3_sys_socket, id) == 4, "ltt3_sys_socket.id");
+_Static_assert(offsetof(struct ltt3_sys_socket, abi) == 6, "ltt3_sys_socket.abi");
+_Static_assert(offsetof(struct ltt3_sys_socket, reserved) == 7, "ltt3_sys_socket.reserved");
+_Static_assert(offsetof(struct ltt3_sys_socket, ret) == 8, "ltt3_sys_socket.ret");
+_Static_assert(offsetof(struct ltt3_sys_socket, arg0) == 16, "ltt3_sys_socket.arg0");
+_Static_assert(offsetof(struct ltt3_sys_socket, arg1) == 24, "ltt3_sys_socket.arg1");
+_Static_assert(offsetof(struct ltt3_sys_socket, arg2) == 32, "ltt3_sys_socket.arg2");
+#define LTT3_SYS_SOCKET_SIZE 40
+
+/* a system call on message queues, semaphores or shared memory ends */
+struct ltt3_sys_ipc {
+	s32 tid;                    /* the running task */
+	s16 id;                     /* its number; -32768 for one that 16 bits cannot hold */
+	u8 abi;                     /* calling convention */
+	u8 reserved;                /* 0 */
+	s64 ret;                    /* its result: -errno on failure */
+	u64 arg0;                   /* its first argument */
+	u64 arg1;                   /* its second argument */
+	u64 arg2;                   /* its third argument */
+};
+_Static_assert(offsetof(struct ltt3_sys_ipc, tid) == 0, "ltt3_sys_ipc.tid");
+_Static_assert(offsetof(struct ltt3_sys_ipc, id) == 4, "ltt3_sys_ipc.id");
+_Static_assert(offsetof(struct ltt3_sys_ipc, abi) == 6, "ltt3_sys_ipc.abi");
+_Static_assert(offsetof(struct ltt3_sys_ipc, reserved) == 7, "ltt3_sys_ipc.reserved");
+_Static_assert(offsetof(struct ltt3_sys_ipc, ret) == 8, "ltt3_sys_ipc.ret");
+_Static_assert(offsetof(struct ltt3_sys_ipc, arg0) == 16, "ltt3_sys_ipc.arg0");
+_Static_assert(offsetof(struct ltt3_sys_ipc, arg1) == 24, "ltt3_sys_ipc.arg1");
+_Static_assert(offsetof(struct ltt3_sys_ipc, arg2) == 32, "ltt3_sys_ipc.arg2");
+#define LTT3_SYS_IPC_SIZE 40
+
 /* text written to the session's marker file */
 struct ltt3_marker {
 	s32 tid;                    /* the running task */
@@ -453,6 +754,1115 @@ struct ltt3_marker {
 _Static_assert(offsetof(struct ltt3_marker, tid) == 0, "ltt3_marker.tid");
 _Static_assert(offsetof(struct ltt3_marker, text) == 4, "ltt3_marker.text");
 #define LTT3_MARKER_SIZE 4
+
+/* which events the running session records was changed */
+struct ltt3_change_mask {
+	s32 tid;                    /* the running task */
+	char events[];              /* what was written to the session's file events */
+};
+_Static_assert(offsetof(struct ltt3_change_mask, tid) == 0, "ltt3_change_mask.tid");
+_Static_assert(offsetof(struct ltt3_change_mask, events) == 4, "ltt3_change_mask.events");
+#define LTT3_CHANGE_MASK_SIZE 4
+
+/* an interrupt handler begins */
+struct ltt3_irq_handler_entry {
+	s32 irq;                    /* interrupt number */
+};
+_Static_assert(offsetof(struct ltt3_irq_handler_entry, irq) == 0, "ltt3_irq_handler_entry.irq");
+#define LTT3_IRQ_HANDLER_ENTRY_SIZE 4
+
+/* an interrupt handler ends */
+struct ltt3_irq_handler_exit {
+	s32 irq;                    /* interrupt number */
+	s32 ret;                    /* 0 not mine, 1 handled, 2 wake the handler's thread */
+};
+_Static_assert(offsetof(struct ltt3_irq_handler_exit, irq) == 0, "ltt3_irq_handler_exit.irq");
+_Static_assert(offsetof(struct ltt3_irq_handler_exit, ret) == 4, "ltt3_irq_handler_exit.ret");
+#define LTT3_IRQ_HANDLER_EXIT_SIZE 8
+
+/* a soft interrupt handler begins */
+struct ltt3_softirq_entry {
+	u32 vec;                    /* soft interrupt */
+};
+_Static_assert(offsetof(struct ltt3_softirq_entry, vec) == 0, "ltt3_softirq_entry.vec");
+#define LTT3_SOFTIRQ_ENTRY_SIZE 4
+
+/* a soft interrupt handler ends */
+struct ltt3_softirq_exit {
+	u32 vec;                    /* soft interrupt */
+};
+_Static_assert(offsetof(struct ltt3_softirq_exit, vec) == 0, "ltt3_softirq_exit.vec");
+#define LTT3_SOFTIRQ_EXIT_SIZE 4
+
+/* a soft interrupt is asked for */
+struct ltt3_softirq_raise {
+	u32 vec;                    /* soft interrupt */
+};
+_Static_assert(offsetof(struct ltt3_softirq_raise, vec) == 0, "ltt3_softirq_raise.vec");
+#define LTT3_SOFTIRQ_RAISE_SIZE 4
+
+/* a tasklet begins */
+struct ltt3_tasklet_entry {
+	u64 tasklet;                /* which tasklet */
+	u64 func;                   /* its function */
+};
+_Static_assert(offsetof(struct ltt3_tasklet_entry, tasklet) == 0, "ltt3_tasklet_entry.tasklet");
+_Static_assert(offsetof(struct ltt3_tasklet_entry, func) == 8, "ltt3_tasklet_entry.func");
+#define LTT3_TASKLET_ENTRY_SIZE 16
+
+/* a tasklet ends */
+struct ltt3_tasklet_exit {
+	u64 tasklet;                /* which tasklet */
+	u64 func;                   /* its function */
+};
+_Static_assert(offsetof(struct ltt3_tasklet_exit, tasklet) == 0, "ltt3_tasklet_exit.tasklet");
+_Static_assert(offsetof(struct ltt3_tasklet_exit, func) == 8, "ltt3_tasklet_exit.func");
+#define LTT3_TASKLET_EXIT_SIZE 16
+
+/* the CPU's own timer: its handler begins */
+struct ltt3_local_timer_entry {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_local_timer_entry, vector) == 0, "ltt3_local_timer_entry.vector");
+#define LTT3_LOCAL_TIMER_ENTRY_SIZE 4
+
+/* the CPU's own timer: its handler ends */
+struct ltt3_local_timer_exit {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_local_timer_exit, vector) == 0, "ltt3_local_timer_exit.vector");
+#define LTT3_LOCAL_TIMER_EXIT_SIZE 4
+
+/* another CPU asks for a look at the run queue: its handler begins */
+struct ltt3_reschedule_entry {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_reschedule_entry, vector) == 0, "ltt3_reschedule_entry.vector");
+#define LTT3_RESCHEDULE_ENTRY_SIZE 4
+
+/* another CPU asks for a look at the run queue: its handler ends */
+struct ltt3_reschedule_exit {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_reschedule_exit, vector) == 0, "ltt3_reschedule_exit.vector");
+#define LTT3_RESCHEDULE_EXIT_SIZE 4
+
+/* another CPU asks for a call on many CPUs: its handler begins */
+struct ltt3_call_function_entry {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_call_function_entry, vector) == 0, "ltt3_call_function_entry.vector");
+#define LTT3_CALL_FUNCTION_ENTRY_SIZE 4
+
+/* another CPU asks for a call on many CPUs: its handler ends */
+struct ltt3_call_function_exit {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_call_function_exit, vector) == 0, "ltt3_call_function_exit.vector");
+#define LTT3_CALL_FUNCTION_EXIT_SIZE 4
+
+/* another CPU asks for a call on this one: its handler begins */
+struct ltt3_call_function_single_entry {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_call_function_single_entry, vector) == 0, "ltt3_call_function_single_entry.vector");
+#define LTT3_CALL_FUNCTION_SINGLE_ENTRY_SIZE 4
+
+/* another CPU asks for a call on this one: its handler ends */
+struct ltt3_call_function_single_exit {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_call_function_single_exit, vector) == 0, "ltt3_call_function_single_exit.vector");
+#define LTT3_CALL_FUNCTION_SINGLE_EXIT_SIZE 4
+
+/* work that was put off to an interrupt: its handler begins */
+struct ltt3_irq_work_entry {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_irq_work_entry, vector) == 0, "ltt3_irq_work_entry.vector");
+#define LTT3_IRQ_WORK_ENTRY_SIZE 4
+
+/* work that was put off to an interrupt: its handler ends */
+struct ltt3_irq_work_exit {
+	s32 vector;                 /* its vector */
+};
+_Static_assert(offsetof(struct ltt3_irq_work_exit, vector) == 0, "ltt3_irq_work_exit.vector");
+#define LTT3_IRQ_WORK_EXIT_SIZE 4
+
+/* a CPU interrupts another */
+struct ltt3_ipi_send_cpu {
+	u32 target_cpu;             /* which */
+	u32 reserved;               /* 0 */
+	u64 callsite;               /* who asked for it */
+	u64 callback;               /* what is to be called there; 0 for none */
+};
+_Static_assert(offsetof(struct ltt3_ipi_send_cpu, target_cpu) == 0, "ltt3_ipi_send_cpu.target_cpu");
+_Static_assert(offsetof(struct ltt3_ipi_send_cpu, reserved) == 4, "ltt3_ipi_send_cpu.reserved");
+_Static_assert(offsetof(struct ltt3_ipi_send_cpu, callsite) == 8, "ltt3_ipi_send_cpu.callsite");
+_Static_assert(offsetof(struct ltt3_ipi_send_cpu, callback) == 16, "ltt3_ipi_send_cpu.callback");
+#define LTT3_IPI_SEND_CPU_SIZE 24
+
+/* a page fault in user mode */
+struct ltt3_page_fault_user {
+	s32 tid;                    /* the running task */
+	u32 error_code;             /* processor's error code */
+	u64 address;                /* address that faulted */
+	u64 ip;                     /* instruction that faulted */
+};
+_Static_assert(offsetof(struct ltt3_page_fault_user, tid) == 0, "ltt3_page_fault_user.tid");
+_Static_assert(offsetof(struct ltt3_page_fault_user, error_code) == 4, "ltt3_page_fault_user.error_code");
+_Static_assert(offsetof(struct ltt3_page_fault_user, address) == 8, "ltt3_page_fault_user.address");
+_Static_assert(offsetof(struct ltt3_page_fault_user, ip) == 16, "ltt3_page_fault_user.ip");
+#define LTT3_PAGE_FAULT_USER_SIZE 24
+
+/* a page fault in kernel mode */
+struct ltt3_page_fault_kernel {
+	s32 tid;                    /* the running task */
+	u32 error_code;             /* processor's error code */
+	u64 address;                /* address that faulted */
+	u64 ip;                     /* instruction that faulted */
+};
+_Static_assert(offsetof(struct ltt3_page_fault_kernel, tid) == 0, "ltt3_page_fault_kernel.tid");
+_Static_assert(offsetof(struct ltt3_page_fault_kernel, error_code) == 4, "ltt3_page_fault_kernel.error_code");
+_Static_assert(offsetof(struct ltt3_page_fault_kernel, address) == 8, "ltt3_page_fault_kernel.address");
+_Static_assert(offsetof(struct ltt3_page_fault_kernel, ip) == 16, "ltt3_page_fault_kernel.ip");
+#define LTT3_PAGE_FAULT_KERNEL_SIZE 24
+
+/* a timer is armed */
+struct ltt3_timer_start {
+	u64 timer;                  /* which timer */
+	u64 function;               /* what is called when it expires */
+	u64 expires;                /* when it is to expire */
+	u32 flags;                  /* CPU and kind: TIMER_ bits */
+};
+_Static_assert(offsetof(struct ltt3_timer_start, timer) == 0, "ltt3_timer_start.timer");
+_Static_assert(offsetof(struct ltt3_timer_start, function) == 8, "ltt3_timer_start.function");
+_Static_assert(offsetof(struct ltt3_timer_start, expires) == 16, "ltt3_timer_start.expires");
+_Static_assert(offsetof(struct ltt3_timer_start, flags) == 24, "ltt3_timer_start.flags");
+#define LTT3_TIMER_START_SIZE 28
+
+/* a timer is disarmed */
+struct ltt3_timer_cancel {
+	u64 timer;                  /* which timer */
+};
+_Static_assert(offsetof(struct ltt3_timer_cancel, timer) == 0, "ltt3_timer_cancel.timer");
+#define LTT3_TIMER_CANCEL_SIZE 8
+
+/* a timer expired: its function begins */
+struct ltt3_timer_expire_entry {
+	u64 timer;                  /* which timer */
+	u64 function;               /* what is called when it expires */
+	u64 now;                    /* the time */
+};
+_Static_assert(offsetof(struct ltt3_timer_expire_entry, timer) == 0, "ltt3_timer_expire_entry.timer");
+_Static_assert(offsetof(struct ltt3_timer_expire_entry, function) == 8, "ltt3_timer_expire_entry.function");
+_Static_assert(offsetof(struct ltt3_timer_expire_entry, now) == 16, "ltt3_timer_expire_entry.now");
+#define LTT3_TIMER_EXPIRE_ENTRY_SIZE 24
+
+/* a timer's function ends */
+struct ltt3_timer_expire_exit {
+	u64 timer;                  /* which timer */
+};
+_Static_assert(offsetof(struct ltt3_timer_expire_exit, timer) == 0, "ltt3_timer_expire_exit.timer");
+#define LTT3_TIMER_EXPIRE_EXIT_SIZE 8
+
+/* a high resolution timer is armed */
+struct ltt3_hrtimer_start {
+	u64 hrtimer;                /* which timer */
+	u64 function;               /* what is called when it expires */
+	s64 expires;                /* when it is to expire, by its clock */
+	s64 softexpires;            /* when it may expire at the earliest */
+	u32 mode;                   /* how the time is meant */
+};
+_Static_assert(offsetof(struct ltt3_hrtimer_start, hrtimer) == 0, "ltt3_hrtimer_start.hrtimer");
+_Static_assert(offsetof(struct ltt3_hrtimer_start, function) == 8, "ltt3_hrtimer_start.function");
+_Static_assert(offsetof(struct ltt3_hrtimer_start, expires) == 16, "ltt3_hrtimer_start.expires");
+_Static_assert(offsetof(struct ltt3_hrtimer_start, softexpires) == 24, "ltt3_hrtimer_start.softexpires");
+_Static_assert(offsetof(struct ltt3_hrtimer_start, mode) == 32, "ltt3_hrtimer_start.mode");
+#define LTT3_HRTIMER_START_SIZE 36
+
+/* a high resolution timer is disarmed */
+struct ltt3_hrtimer_cancel {
+	u64 hrtimer;                /* which timer */
+};
+_Static_assert(offsetof(struct ltt3_hrtimer_cancel, hrtimer) == 0, "ltt3_hrtimer_cancel.hrtimer");
+#define LTT3_HRTIMER_CANCEL_SIZE 8
+
+/* a high resolution timer expired: its function begins */
+struct ltt3_hrtimer_expire_entry {
+	u64 hrtimer;                /* which timer */
+	u64 function;               /* what is called when it expires */
+	s64 now;                    /* the time, by its clock */
+};
+_Static_assert(offsetof(struct ltt3_hrtimer_expire_entry, hrtimer) == 0, "ltt3_hrtimer_expire_entry.hrtimer");
+_Static_assert(offsetof(struct ltt3_hrtimer_expire_entry, function) == 8, "ltt3_hrtimer_expire_entry.function");
+_Static_assert(offsetof(struct ltt3_hrtimer_expire_entry, now) == 16, "ltt3_hrtimer_expire_entry.now");
+#define LTT3_HRTIMER_EXPIRE_ENTRY_SIZE 24
+
+/* a high resolution timer's function ends */
+struct ltt3_hrtimer_expire_exit {
+	u64 hrtimer;                /* which timer */
+};
+_Static_assert(offsetof(struct ltt3_hrtimer_expire_exit, hrtimer) == 0, "ltt3_hrtimer_expire_exit.hrtimer");
+#define LTT3_HRTIMER_EXPIRE_EXIT_SIZE 8
+
+/* a task arms or disarms an interval timer */
+struct ltt3_itimer_state {
+	s32 tid;                    /* the running task */
+	u32 which;                  /* which of its timers */
+	u64 expires;                /* when it is to expire, 0 for never; by the timer's clock */
+	u64 value;                  /* until it expires */
+	u64 interval;               /* from one time to the next, 0 for once */
+};
+_Static_assert(offsetof(struct ltt3_itimer_state, tid) == 0, "ltt3_itimer_state.tid");
+_Static_assert(offsetof(struct ltt3_itimer_state, which) == 4, "ltt3_itimer_state.which");
+_Static_assert(offsetof(struct ltt3_itimer_state, expires) == 8, "ltt3_itimer_state.expires");
+_Static_assert(offsetof(struct ltt3_itimer_state, value) == 16, "ltt3_itimer_state.value");
+_Static_assert(offsetof(struct ltt3_itimer_state, interval) == 24, "ltt3_itimer_state.interval");
+#define LTT3_ITIMER_STATE_SIZE 32
+
+/* an interval timer expired */
+struct ltt3_itimer_expire {
+	u32 which;                  /* which of the task's timers */
+	s32 pid;                    /* thread group id of the task */
+	u64 now;                    /* the time, by the timer's clock */
+};
+_Static_assert(offsetof(struct ltt3_itimer_expire, which) == 0, "ltt3_itimer_expire.which");
+_Static_assert(offsetof(struct ltt3_itimer_expire, pid) == 4, "ltt3_itimer_expire.pid");
+_Static_assert(offsetof(struct ltt3_itimer_expire, now) == 8, "ltt3_itimer_expire.now");
+#define LTT3_ITIMER_EXPIRE_SIZE 16
+
+/* the tick is to stop, as there is nothing to do */
+struct ltt3_tick_stop {
+	u32 success;                /* 1 if it does */
+	u32 dependency;             /* what keeps it, in bits */
+};
+_Static_assert(offsetof(struct ltt3_tick_stop, success) == 0, "ltt3_tick_stop.success");
+_Static_assert(offsetof(struct ltt3_tick_stop, dependency) == 4, "ltt3_tick_stop.dependency");
+#define LTT3_TICK_STOP_SIZE 8
+
+/* pages are given */
+struct ltt3_mm_page_alloc {
+	u64 pfn;                    /* page frame number of the first page; all ones if there was no memory */
+	u32 order;                  /* 2**order pages */
+	u32 gfp_flags;              /* how memory was asked for: this kernel's GFP bits */
+	s32 migratetype;            /* kind of page block it is from */
+};
+_Static_assert(offsetof(struct ltt3_mm_page_alloc, pfn) == 0, "ltt3_mm_page_alloc.pfn");
+_Static_assert(offsetof(struct ltt3_mm_page_alloc, order) == 8, "ltt3_mm_page_alloc.order");
+_Static_assert(offsetof(struct ltt3_mm_page_alloc, gfp_flags) == 12, "ltt3_mm_page_alloc.gfp_flags");
+_Static_assert(offsetof(struct ltt3_mm_page_alloc, migratetype) == 16, "ltt3_mm_page_alloc.migratetype");
+#define LTT3_MM_PAGE_ALLOC_SIZE 20
+
+/* pages are given back */
+struct ltt3_mm_page_free {
+	u64 pfn;                    /* page frame number of the first page; all ones for none */
+	u32 order;                  /* 2**order pages */
+};
+_Static_assert(offsetof(struct ltt3_mm_page_free, pfn) == 0, "ltt3_mm_page_free.pfn");
+_Static_assert(offsetof(struct ltt3_mm_page_free, order) == 8, "ltt3_mm_page_free.order");
+#define LTT3_MM_PAGE_FREE_SIZE 12
+
+/* memory is given */
+struct ltt3_kmalloc {
+	u64 call_site;              /* who asked */
+	u64 ptr;                    /* the object; 0 if there was no memory */
+	u64 bytes_req;              /* size asked for */
+	u64 bytes_alloc;            /* size given; 0 where this kernel does not tell */
+	u32 gfp_flags;              /* how memory was asked for: this kernel's GFP bits */
+	s32 node;                   /* node asked for; -1 for any */
+};
+_Static_assert(offsetof(struct ltt3_kmalloc, call_site) == 0, "ltt3_kmalloc.call_site");
+_Static_assert(offsetof(struct ltt3_kmalloc, ptr) == 8, "ltt3_kmalloc.ptr");
+_Static_assert(offsetof(struct ltt3_kmalloc, bytes_req) == 16, "ltt3_kmalloc.bytes_req");
+_Static_assert(offsetof(struct ltt3_kmalloc, bytes_alloc) == 24, "ltt3_kmalloc.bytes_alloc");
+_Static_assert(offsetof(struct ltt3_kmalloc, gfp_flags) == 32, "ltt3_kmalloc.gfp_flags");
+_Static_assert(offsetof(struct ltt3_kmalloc, node) == 36, "ltt3_kmalloc.node");
+#define LTT3_KMALLOC_SIZE 40
+
+/* memory is given back */
+struct ltt3_kfree {
+	u64 call_site;              /* who asked */
+	u64 ptr;                    /* the object; 0 if there was no memory */
+};
+_Static_assert(offsetof(struct ltt3_kfree, call_site) == 0, "ltt3_kfree.call_site");
+_Static_assert(offsetof(struct ltt3_kfree, ptr) == 8, "ltt3_kfree.ptr");
+#define LTT3_KFREE_SIZE 16
+
+/* an object of a cache is given */
+struct ltt3_kmem_cache_alloc {
+	u64 call_site;              /* who asked */
+	u64 ptr;                    /* the object; 0 if there was no memory */
+	u64 bytes_req;              /* size asked for */
+	u64 bytes_alloc;            /* size given; 0 where this kernel does not tell */
+	u32 gfp_flags;              /* how memory was asked for: this kernel's GFP bits */
+	s32 node;                   /* node asked for; -1 for any */
+};
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, call_site) == 0, "ltt3_kmem_cache_alloc.call_site");
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, ptr) == 8, "ltt3_kmem_cache_alloc.ptr");
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, bytes_req) == 16, "ltt3_kmem_cache_alloc.bytes_req");
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, bytes_alloc) == 24, "ltt3_kmem_cache_alloc.bytes_alloc");
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, gfp_flags) == 32, "ltt3_kmem_cache_alloc.gfp_flags");
+_Static_assert(offsetof(struct ltt3_kmem_cache_alloc, node) == 36, "ltt3_kmem_cache_alloc.node");
+#define LTT3_KMEM_CACHE_ALLOC_SIZE 40
+
+/* an object of a cache is given back */
+struct ltt3_kmem_cache_free {
+	u64 call_site;              /* who asked */
+	u64 ptr;                    /* the object; 0 if there was no memory */
+};
+_Static_assert(offsetof(struct ltt3_kmem_cache_free, call_site) == 0, "ltt3_kmem_cache_free.call_site");
+_Static_assert(offsetof(struct ltt3_kmem_cache_free, ptr) == 8, "ltt3_kmem_cache_free.ptr");
+#define LTT3_KMEM_CACHE_FREE_SIZE 16
+
+/* the page reclaimer of a node wakes */
+struct ltt3_mm_vmscan_kswapd_wake {
+	s32 nid;                    /* the node */
+	s32 zid;                    /* highest zone to look at */
+	s32 order;                  /* 2**order pages are wanted */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_kswapd_wake, nid) == 0, "ltt3_mm_vmscan_kswapd_wake.nid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_kswapd_wake, zid) == 4, "ltt3_mm_vmscan_kswapd_wake.zid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_kswapd_wake, order) == 8, "ltt3_mm_vmscan_kswapd_wake.order");
+#define LTT3_MM_VMSCAN_KSWAPD_WAKE_SIZE 12
+
+/* the page reclaimer of a node goes to sleep */
+struct ltt3_mm_vmscan_kswapd_sleep {
+	s32 nid;                    /* the node */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_kswapd_sleep, nid) == 0, "ltt3_mm_vmscan_kswapd_sleep.nid");
+#define LTT3_MM_VMSCAN_KSWAPD_SLEEP_SIZE 4
+
+/* a task has to free pages itself */
+struct ltt3_mm_vmscan_direct_reclaim_begin {
+	s32 tid;                    /* the running task */
+	u32 order;                  /* 2**order pages */
+	u32 gfp_flags;              /* how memory was asked for: this kernel's GFP bits */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_begin, tid) == 0, "ltt3_mm_vmscan_direct_reclaim_begin.tid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_begin, order) == 4, "ltt3_mm_vmscan_direct_reclaim_begin.order");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_begin, gfp_flags) == 8, "ltt3_mm_vmscan_direct_reclaim_begin.gfp_flags");
+#define LTT3_MM_VMSCAN_DIRECT_RECLAIM_BEGIN_SIZE 12
+
+/* a task has freed pages */
+struct ltt3_mm_vmscan_direct_reclaim_end {
+	s32 tid;                    /* the running task */
+	u32 reserved;               /* 0 */
+	u64 nr_reclaimed;           /* pages that became free */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_end, tid) == 0, "ltt3_mm_vmscan_direct_reclaim_end.tid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_end, reserved) == 4, "ltt3_mm_vmscan_direct_reclaim_end.reserved");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_direct_reclaim_end, nr_reclaimed) == 8, "ltt3_mm_vmscan_direct_reclaim_end.nr_reclaimed");
+#define LTT3_MM_VMSCAN_DIRECT_RECLAIM_END_SIZE 16
+
+/* a task has to free pages, as its control group is at its limit */
+struct ltt3_mm_vmscan_memcg_reclaim_begin {
+	s32 tid;                    /* the running task */
+	u32 order;                  /* 2**order pages */
+	u32 gfp_flags;              /* how memory was asked for: this kernel's GFP bits */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_begin, tid) == 0, "ltt3_mm_vmscan_memcg_reclaim_begin.tid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_begin, order) == 4, "ltt3_mm_vmscan_memcg_reclaim_begin.order");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_begin, gfp_flags) == 8, "ltt3_mm_vmscan_memcg_reclaim_begin.gfp_flags");
+#define LTT3_MM_VMSCAN_MEMCG_RECLAIM_BEGIN_SIZE 12
+
+/* a task has freed pages of its control group */
+struct ltt3_mm_vmscan_memcg_reclaim_end {
+	s32 tid;                    /* the running task */
+	u32 reserved;               /* 0 */
+	u64 nr_reclaimed;           /* pages that became free */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_end, tid) == 0, "ltt3_mm_vmscan_memcg_reclaim_end.tid");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_end, reserved) == 4, "ltt3_mm_vmscan_memcg_reclaim_end.reserved");
+_Static_assert(offsetof(struct ltt3_mm_vmscan_memcg_reclaim_end, nr_reclaimed) == 8, "ltt3_mm_vmscan_memcg_reclaim_end.nr_reclaimed");
+#define LTT3_MM_VMSCAN_MEMCG_RECLAIM_END_SIZE 16
+
+/* a page is written out to be freed: swapped out */
+struct ltt3_mm_vmscan_write_folio {
+	u64 pfn;                    /* page frame number of the first page; all ones for none */
+};
+_Static_assert(offsetof(struct ltt3_mm_vmscan_write_folio, pfn) == 0, "ltt3_mm_vmscan_write_folio.pfn");
+#define LTT3_MM_VMSCAN_WRITE_FOLIO_SIZE 8
+
+/* a task is to die, as there is no memory left */
+struct ltt3_mark_victim {
+	s32 pid;                    /* its thread group id */
+};
+_Static_assert(offsetof(struct ltt3_mark_victim, pid) == 0, "ltt3_mark_victim.pid");
+#define LTT3_MARK_VICTIM_SIZE 4
+
+/* a page of a file enters memory */
+struct ltt3_mm_filemap_add_to_page_cache {
+	u32 s_dev;                  /* the file system's device: major number times 2**20, plus minor number */
+	u32 reserved;               /* 0 */
+	u64 i_ino;                  /* inode of the file */
+	u64 index;                  /* which page of the file */
+	u64 pfn;                    /* page frame number of the first page; all ones for none */
+};
+_Static_assert(offsetof(struct ltt3_mm_filemap_add_to_page_cache, s_dev) == 0, "ltt3_mm_filemap_add_to_page_cache.s_dev");
+_Static_assert(offsetof(struct ltt3_mm_filemap_add_to_page_cache, reserved) == 4, "ltt3_mm_filemap_add_to_page_cache.reserved");
+_Static_assert(offsetof(struct ltt3_mm_filemap_add_to_page_cache, i_ino) == 8, "ltt3_mm_filemap_add_to_page_cache.i_ino");
+_Static_assert(offsetof(struct ltt3_mm_filemap_add_to_page_cache, index) == 16, "ltt3_mm_filemap_add_to_page_cache.index");
+_Static_assert(offsetof(struct ltt3_mm_filemap_add_to_page_cache, pfn) == 24, "ltt3_mm_filemap_add_to_page_cache.pfn");
+#define LTT3_MM_FILEMAP_ADD_TO_PAGE_CACHE_SIZE 32
+
+/* a page of a file leaves memory */
+struct ltt3_mm_filemap_delete_from_page_cache {
+	u32 s_dev;                  /* the file system's device: major number times 2**20, plus minor number */
+	u32 reserved;               /* 0 */
+	u64 i_ino;                  /* inode of the file */
+	u64 index;                  /* which page of the file */
+	u64 pfn;                    /* page frame number of the first page; all ones for none */
+};
+_Static_assert(offsetof(struct ltt3_mm_filemap_delete_from_page_cache, s_dev) == 0, "ltt3_mm_filemap_delete_from_page_cache.s_dev");
+_Static_assert(offsetof(struct ltt3_mm_filemap_delete_from_page_cache, reserved) == 4, "ltt3_mm_filemap_delete_from_page_cache.reserved");
+_Static_assert(offsetof(struct ltt3_mm_filemap_delete_from_page_cache, i_ino) == 8, "ltt3_mm_filemap_delete_from_page_cache.i_ino");
+_Static_assert(offsetof(struct ltt3_mm_filemap_delete_from_page_cache, index) == 16, "ltt3_mm_filemap_delete_from_page_cache.index");
+_Static_assert(offsetof(struct ltt3_mm_filemap_delete_from_page_cache, pfn) == 24, "ltt3_mm_filemap_delete_from_page_cache.pfn");
+#define LTT3_MM_FILEMAP_DELETE_FROM_PAGE_CACHE_SIZE 32
+
+/* a file is changed in memory */
+struct ltt3_writeback_dirty_inode {
+	u32 s_dev;                  /* the file system's device: major number times 2**20, plus minor number */
+	u32 flags;                  /* what is dirty */
+	u64 i_ino;                  /* the inode */
+};
+_Static_assert(offsetof(struct ltt3_writeback_dirty_inode, s_dev) == 0, "ltt3_writeback_dirty_inode.s_dev");
+_Static_assert(offsetof(struct ltt3_writeback_dirty_inode, flags) == 4, "ltt3_writeback_dirty_inode.flags");
+_Static_assert(offsetof(struct ltt3_writeback_dirty_inode, i_ino) == 8, "ltt3_writeback_dirty_inode.i_ino");
+#define LTT3_WRITEBACK_DIRTY_INODE_SIZE 16
+
+/* a changed file was written out */
+struct ltt3_writeback_single_inode {
+	u32 s_dev;                  /* the file system's device: major number times 2**20, plus minor number */
+	u32 flags;                  /* what is dirty */
+	u64 i_ino;                  /* the inode */
+	s64 nr_to_write;            /* pages that might have been written */
+	s64 wrote;                  /* pages that were */
+};
+_Static_assert(offsetof(struct ltt3_writeback_single_inode, s_dev) == 0, "ltt3_writeback_single_inode.s_dev");
+_Static_assert(offsetof(struct ltt3_writeback_single_inode, flags) == 4, "ltt3_writeback_single_inode.flags");
+_Static_assert(offsetof(struct ltt3_writeback_single_inode, i_ino) == 8, "ltt3_writeback_single_inode.i_ino");
+_Static_assert(offsetof(struct ltt3_writeback_single_inode, nr_to_write) == 16, "ltt3_writeback_single_inode.nr_to_write");
+_Static_assert(offsetof(struct ltt3_writeback_single_inode, wrote) == 24, "ltt3_writeback_single_inode.wrote");
+#define LTT3_WRITEBACK_SINGLE_INODE_SIZE 32
+
+/* a round of writing out is done */
+struct ltt3_writeback_pages_written {
+	s64 pages;                  /* pages written */
+};
+_Static_assert(offsetof(struct ltt3_writeback_pages_written, pages) == 0, "ltt3_writeback_pages_written.pages");
+#define LTT3_WRITEBACK_PAGES_WRITTEN_SIZE 8
+
+/* the running task waits until a page is written out */
+struct ltt3_folio_wait_writeback {
+	s32 tid;                    /* the running task */
+	u32 s_dev;                  /* the file system's device: major number times 2**20, plus minor number */
+	u64 i_ino;                  /* inode of the file */
+	u64 index;                  /* which page of the file */
+};
+_Static_assert(offsetof(struct ltt3_folio_wait_writeback, tid) == 0, "ltt3_folio_wait_writeback.tid");
+_Static_assert(offsetof(struct ltt3_folio_wait_writeback, s_dev) == 4, "ltt3_folio_wait_writeback.s_dev");
+_Static_assert(offsetof(struct ltt3_folio_wait_writeback, i_ino) == 8, "ltt3_folio_wait_writeback.i_ino");
+_Static_assert(offsetof(struct ltt3_folio_wait_writeback, index) == 16, "ltt3_folio_wait_writeback.index");
+#define LTT3_FOLIO_WAIT_WRITEBACK_SIZE 24
+
+/* a transfer is asked of a block device */
+struct ltt3_block_bio_queue {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+};
+_Static_assert(offsetof(struct ltt3_block_bio_queue, dev) == 0, "ltt3_block_bio_queue.dev");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, nr_sector) == 4, "ltt3_block_bio_queue.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, sector) == 8, "ltt3_block_bio_queue.sector");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, op) == 16, "ltt3_block_bio_queue.op");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, flags) == 17, "ltt3_block_bio_queue.flags");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, reserved) == 18, "ltt3_block_bio_queue.reserved");
+_Static_assert(offsetof(struct ltt3_block_bio_queue, tid) == 20, "ltt3_block_bio_queue.tid");
+#define LTT3_BLOCK_BIO_QUEUE_SIZE 24
+
+/* a transfer is joined behind one that waits */
+struct ltt3_block_bio_backmerge {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+};
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, dev) == 0, "ltt3_block_bio_backmerge.dev");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, nr_sector) == 4, "ltt3_block_bio_backmerge.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, sector) == 8, "ltt3_block_bio_backmerge.sector");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, op) == 16, "ltt3_block_bio_backmerge.op");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, flags) == 17, "ltt3_block_bio_backmerge.flags");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, reserved) == 18, "ltt3_block_bio_backmerge.reserved");
+_Static_assert(offsetof(struct ltt3_block_bio_backmerge, tid) == 20, "ltt3_block_bio_backmerge.tid");
+#define LTT3_BLOCK_BIO_BACKMERGE_SIZE 24
+
+/* a transfer is joined before one that waits */
+struct ltt3_block_bio_frontmerge {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+};
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, dev) == 0, "ltt3_block_bio_frontmerge.dev");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, nr_sector) == 4, "ltt3_block_bio_frontmerge.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, sector) == 8, "ltt3_block_bio_frontmerge.sector");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, op) == 16, "ltt3_block_bio_frontmerge.op");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, flags) == 17, "ltt3_block_bio_frontmerge.flags");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, reserved) == 18, "ltt3_block_bio_frontmerge.reserved");
+_Static_assert(offsetof(struct ltt3_block_bio_frontmerge, tid) == 20, "ltt3_block_bio_frontmerge.tid");
+#define LTT3_BLOCK_BIO_FRONTMERGE_SIZE 24
+
+/* a transfer gets a request of its own */
+struct ltt3_block_getrq {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+};
+_Static_assert(offsetof(struct ltt3_block_getrq, dev) == 0, "ltt3_block_getrq.dev");
+_Static_assert(offsetof(struct ltt3_block_getrq, nr_sector) == 4, "ltt3_block_getrq.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_getrq, sector) == 8, "ltt3_block_getrq.sector");
+_Static_assert(offsetof(struct ltt3_block_getrq, op) == 16, "ltt3_block_getrq.op");
+_Static_assert(offsetof(struct ltt3_block_getrq, flags) == 17, "ltt3_block_getrq.flags");
+_Static_assert(offsetof(struct ltt3_block_getrq, reserved) == 18, "ltt3_block_getrq.reserved");
+_Static_assert(offsetof(struct ltt3_block_getrq, tid) == 20, "ltt3_block_getrq.tid");
+#define LTT3_BLOCK_GETRQ_SIZE 24
+
+/* a transfer is too large and split */
+struct ltt3_block_split {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+	u64 new_sector;             /* where the second part begins */
+};
+_Static_assert(offsetof(struct ltt3_block_split, dev) == 0, "ltt3_block_split.dev");
+_Static_assert(offsetof(struct ltt3_block_split, nr_sector) == 4, "ltt3_block_split.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_split, sector) == 8, "ltt3_block_split.sector");
+_Static_assert(offsetof(struct ltt3_block_split, op) == 16, "ltt3_block_split.op");
+_Static_assert(offsetof(struct ltt3_block_split, flags) == 17, "ltt3_block_split.flags");
+_Static_assert(offsetof(struct ltt3_block_split, reserved) == 18, "ltt3_block_split.reserved");
+_Static_assert(offsetof(struct ltt3_block_split, tid) == 20, "ltt3_block_split.tid");
+_Static_assert(offsetof(struct ltt3_block_split, new_sector) == 24, "ltt3_block_split.new_sector");
+#define LTT3_BLOCK_SPLIT_SIZE 32
+
+/* a transfer goes on to the device below: a partition's disk */
+struct ltt3_block_bio_remap {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 tid;                    /* the running task */
+	u32 old_dev;                /* device it was asked of */
+	u32 reserved2;              /* 0 */
+	u64 old_sector;             /* its first sector there */
+};
+_Static_assert(offsetof(struct ltt3_block_bio_remap, dev) == 0, "ltt3_block_bio_remap.dev");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, nr_sector) == 4, "ltt3_block_bio_remap.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, sector) == 8, "ltt3_block_bio_remap.sector");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, op) == 16, "ltt3_block_bio_remap.op");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, flags) == 17, "ltt3_block_bio_remap.flags");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, reserved) == 18, "ltt3_block_bio_remap.reserved");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, tid) == 20, "ltt3_block_bio_remap.tid");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, old_dev) == 24, "ltt3_block_bio_remap.old_dev");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, reserved2) == 28, "ltt3_block_bio_remap.reserved2");
+_Static_assert(offsetof(struct ltt3_block_bio_remap, old_sector) == 32, "ltt3_block_bio_remap.old_sector");
+#define LTT3_BLOCK_BIO_REMAP_SIZE 40
+
+/* a transfer is done */
+struct ltt3_block_bio_complete {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 error;                  /* 0, or -errno */
+};
+_Static_assert(offsetof(struct ltt3_block_bio_complete, dev) == 0, "ltt3_block_bio_complete.dev");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, nr_sector) == 4, "ltt3_block_bio_complete.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, sector) == 8, "ltt3_block_bio_complete.sector");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, op) == 16, "ltt3_block_bio_complete.op");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, flags) == 17, "ltt3_block_bio_complete.flags");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, reserved) == 18, "ltt3_block_bio_complete.reserved");
+_Static_assert(offsetof(struct ltt3_block_bio_complete, error) == 20, "ltt3_block_bio_complete.error");
+#define LTT3_BLOCK_BIO_COMPLETE_SIZE 24
+
+/* a request waits in the device's queue */
+struct ltt3_block_rq_insert {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+};
+_Static_assert(offsetof(struct ltt3_block_rq_insert, dev) == 0, "ltt3_block_rq_insert.dev");
+_Static_assert(offsetof(struct ltt3_block_rq_insert, nr_sector) == 4, "ltt3_block_rq_insert.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_rq_insert, sector) == 8, "ltt3_block_rq_insert.sector");
+_Static_assert(offsetof(struct ltt3_block_rq_insert, op) == 16, "ltt3_block_rq_insert.op");
+_Static_assert(offsetof(struct ltt3_block_rq_insert, flags) == 17, "ltt3_block_rq_insert.flags");
+#define LTT3_BLOCK_RQ_INSERT_SIZE 18
+
+/* a request goes to the device */
+struct ltt3_block_rq_issue {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+};
+_Static_assert(offsetof(struct ltt3_block_rq_issue, dev) == 0, "ltt3_block_rq_issue.dev");
+_Static_assert(offsetof(struct ltt3_block_rq_issue, nr_sector) == 4, "ltt3_block_rq_issue.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_rq_issue, sector) == 8, "ltt3_block_rq_issue.sector");
+_Static_assert(offsetof(struct ltt3_block_rq_issue, op) == 16, "ltt3_block_rq_issue.op");
+_Static_assert(offsetof(struct ltt3_block_rq_issue, flags) == 17, "ltt3_block_rq_issue.flags");
+#define LTT3_BLOCK_RQ_ISSUE_SIZE 18
+
+/* two requests become one */
+struct ltt3_block_rq_merge {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+};
+_Static_assert(offsetof(struct ltt3_block_rq_merge, dev) == 0, "ltt3_block_rq_merge.dev");
+_Static_assert(offsetof(struct ltt3_block_rq_merge, nr_sector) == 4, "ltt3_block_rq_merge.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_rq_merge, sector) == 8, "ltt3_block_rq_merge.sector");
+_Static_assert(offsetof(struct ltt3_block_rq_merge, op) == 16, "ltt3_block_rq_merge.op");
+_Static_assert(offsetof(struct ltt3_block_rq_merge, flags) == 17, "ltt3_block_rq_merge.flags");
+#define LTT3_BLOCK_RQ_MERGE_SIZE 18
+
+/* a request has to wait again */
+struct ltt3_block_rq_requeue {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+};
+_Static_assert(offsetof(struct ltt3_block_rq_requeue, dev) == 0, "ltt3_block_rq_requeue.dev");
+_Static_assert(offsetof(struct ltt3_block_rq_requeue, nr_sector) == 4, "ltt3_block_rq_requeue.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_rq_requeue, sector) == 8, "ltt3_block_rq_requeue.sector");
+_Static_assert(offsetof(struct ltt3_block_rq_requeue, op) == 16, "ltt3_block_rq_requeue.op");
+_Static_assert(offsetof(struct ltt3_block_rq_requeue, flags) == 17, "ltt3_block_rq_requeue.flags");
+#define LTT3_BLOCK_RQ_REQUEUE_SIZE 18
+
+/* the device has done a request, or part of it */
+struct ltt3_block_rq_complete {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 nr_sector;              /* how many sectors of 512 bytes */
+	u64 sector;                 /* the first of them */
+	u8 op;                      /* what is to be done */
+	u8 flags;                   /* how */
+	u16 reserved;               /* 0 */
+	s32 error;                  /* 0, or -errno */
+};
+_Static_assert(offsetof(struct ltt3_block_rq_complete, dev) == 0, "ltt3_block_rq_complete.dev");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, nr_sector) == 4, "ltt3_block_rq_complete.nr_sector");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, sector) == 8, "ltt3_block_rq_complete.sector");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, op) == 16, "ltt3_block_rq_complete.op");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, flags) == 17, "ltt3_block_rq_complete.flags");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, reserved) == 18, "ltt3_block_rq_complete.reserved");
+_Static_assert(offsetof(struct ltt3_block_rq_complete, error) == 20, "ltt3_block_rq_complete.error");
+#define LTT3_BLOCK_RQ_COMPLETE_SIZE 24
+
+/* a task gathers requests before it sends them */
+struct ltt3_block_plug {
+	s32 tid;                    /* the running task */
+};
+_Static_assert(offsetof(struct ltt3_block_plug, tid) == 0, "ltt3_block_plug.tid");
+#define LTT3_BLOCK_PLUG_SIZE 4
+
+/* a task sends the requests it has gathered */
+struct ltt3_block_unplug {
+	s32 tid;                    /* the running task */
+	u32 nr_rq;                  /* how many */
+	u32 explicit;               /* 0 if it goes to sleep with them unsent */
+};
+_Static_assert(offsetof(struct ltt3_block_unplug, tid) == 0, "ltt3_block_unplug.tid");
+_Static_assert(offsetof(struct ltt3_block_unplug, nr_rq) == 4, "ltt3_block_unplug.nr_rq");
+_Static_assert(offsetof(struct ltt3_block_unplug, explicit) == 8, "ltt3_block_unplug.explicit");
+#define LTT3_BLOCK_UNPLUG_SIZE 12
+
+/* a block in memory is used */
+struct ltt3_block_touch_buffer {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 size;                   /* its size */
+	u64 sector;                 /* which block */
+};
+_Static_assert(offsetof(struct ltt3_block_touch_buffer, dev) == 0, "ltt3_block_touch_buffer.dev");
+_Static_assert(offsetof(struct ltt3_block_touch_buffer, size) == 4, "ltt3_block_touch_buffer.size");
+_Static_assert(offsetof(struct ltt3_block_touch_buffer, sector) == 8, "ltt3_block_touch_buffer.sector");
+#define LTT3_BLOCK_TOUCH_BUFFER_SIZE 16
+
+/* a block in memory is changed */
+struct ltt3_block_dirty_buffer {
+	u32 dev;                    /* block device: major number times 2**20, plus minor number */
+	u32 size;                   /* its size */
+	u64 sector;                 /* which block */
+};
+_Static_assert(offsetof(struct ltt3_block_dirty_buffer, dev) == 0, "ltt3_block_dirty_buffer.dev");
+_Static_assert(offsetof(struct ltt3_block_dirty_buffer, size) == 4, "ltt3_block_dirty_buffer.size");
+_Static_assert(offsetof(struct ltt3_block_dirty_buffer, sector) == 8, "ltt3_block_dirty_buffer.sector");
+#define LTT3_BLOCK_DIRTY_BUFFER_SIZE 16
+
+/* a packet goes to a device's queue */
+struct ltt3_net_dev_queue {
+	u64 skbaddr;                /* which packet */
+	u32 len;                    /* its length */
+	u16 protocol;               /* its EtherType */
+	char name[];                /* the network device */
+};
+_Static_assert(offsetof(struct ltt3_net_dev_queue, skbaddr) == 0, "ltt3_net_dev_queue.skbaddr");
+_Static_assert(offsetof(struct ltt3_net_dev_queue, len) == 8, "ltt3_net_dev_queue.len");
+_Static_assert(offsetof(struct ltt3_net_dev_queue, protocol) == 12, "ltt3_net_dev_queue.protocol");
+_Static_assert(offsetof(struct ltt3_net_dev_queue, name) == 14, "ltt3_net_dev_queue.name");
+#define LTT3_NET_DEV_QUEUE_SIZE 14
+
+/* a packet was given to a device */
+struct ltt3_net_dev_xmit {
+	u64 skbaddr;                /* which packet */
+	u32 len;                    /* its length */
+	s32 rc;                     /* 0 if the device took it */
+	char name[];                /* the network device */
+};
+_Static_assert(offsetof(struct ltt3_net_dev_xmit, skbaddr) == 0, "ltt3_net_dev_xmit.skbaddr");
+_Static_assert(offsetof(struct ltt3_net_dev_xmit, len) == 8, "ltt3_net_dev_xmit.len");
+_Static_assert(offsetof(struct ltt3_net_dev_xmit, rc) == 12, "ltt3_net_dev_xmit.rc");
+_Static_assert(offsetof(struct ltt3_net_dev_xmit, name) == 16, "ltt3_net_dev_xmit.name");
+#define LTT3_NET_DEV_XMIT_SIZE 16
+
+/* a packet came from a device */
+struct ltt3_netif_receive_skb {
+	u64 skbaddr;                /* which packet */
+	u32 len;                    /* its length */
+	u16 protocol;               /* its EtherType */
+	char name[];                /* the network device */
+};
+_Static_assert(offsetof(struct ltt3_netif_receive_skb, skbaddr) == 0, "ltt3_netif_receive_skb.skbaddr");
+_Static_assert(offsetof(struct ltt3_netif_receive_skb, len) == 8, "ltt3_netif_receive_skb.len");
+_Static_assert(offsetof(struct ltt3_netif_receive_skb, protocol) == 12, "ltt3_netif_receive_skb.protocol");
+_Static_assert(offsetof(struct ltt3_netif_receive_skb, name) == 14, "ltt3_netif_receive_skb.name");
+#define LTT3_NETIF_RECEIVE_SKB_SIZE 14
+
+/* a packet came from a device of software */
+struct ltt3_netif_rx {
+	u64 skbaddr;                /* which packet */
+	u32 len;                    /* its length */
+	u16 protocol;               /* its EtherType */
+	char name[];                /* the network device */
+};
+_Static_assert(offsetof(struct ltt3_netif_rx, skbaddr) == 0, "ltt3_netif_rx.skbaddr");
+_Static_assert(offsetof(struct ltt3_netif_rx, len) == 8, "ltt3_netif_rx.len");
+_Static_assert(offsetof(struct ltt3_netif_rx, protocol) == 12, "ltt3_netif_rx.protocol");
+_Static_assert(offsetof(struct ltt3_netif_rx, name) == 14, "ltt3_netif_rx.name");
+#define LTT3_NETIF_RX_SIZE 14
+
+/* a device was asked for packets */
+struct ltt3_napi_poll {
+	u64 napi;                   /* which of its queues */
+	s32 work;                   /* packets there were */
+	s32 budget;                 /* packets there might have been */
+	char dev_name[];            /* the network device */
+};
+_Static_assert(offsetof(struct ltt3_napi_poll, napi) == 0, "ltt3_napi_poll.napi");
+_Static_assert(offsetof(struct ltt3_napi_poll, work) == 8, "ltt3_napi_poll.work");
+_Static_assert(offsetof(struct ltt3_napi_poll, budget) == 12, "ltt3_napi_poll.budget");
+_Static_assert(offsetof(struct ltt3_napi_poll, dev_name) == 16, "ltt3_napi_poll.dev_name");
+#define LTT3_NAPI_POLL_SIZE 16
+
+/* a packet is dropped */
+struct ltt3_kfree_skb {
+	u64 skbaddr;                /* which packet */
+	u64 location;               /* where */
+	u32 reason;                 /* why: this kernel's number, 0 where it tells none */
+	u16 protocol;               /* its EtherType */
+};
+_Static_assert(offsetof(struct ltt3_kfree_skb, skbaddr) == 0, "ltt3_kfree_skb.skbaddr");
+_Static_assert(offsetof(struct ltt3_kfree_skb, location) == 8, "ltt3_kfree_skb.location");
+_Static_assert(offsetof(struct ltt3_kfree_skb, reason) == 16, "ltt3_kfree_skb.reason");
+_Static_assert(offsetof(struct ltt3_kfree_skb, protocol) == 20, "ltt3_kfree_skb.protocol");
+#define LTT3_KFREE_SKB_SIZE 22
+
+/* a packet has served */
+struct ltt3_consume_skb {
+	u64 skbaddr;                /* which packet */
+};
+_Static_assert(offsetof(struct ltt3_consume_skb, skbaddr) == 0, "ltt3_consume_skb.skbaddr");
+#define LTT3_CONSUME_SKB_SIZE 8
+
+/* a packet is copied to a reader */
+struct ltt3_skb_copy_datagram_iovec {
+	u64 skbaddr;                /* which packet */
+	s32 len;                    /* bytes */
+};
+_Static_assert(offsetof(struct ltt3_skb_copy_datagram_iovec, skbaddr) == 0, "ltt3_skb_copy_datagram_iovec.skbaddr");
+_Static_assert(offsetof(struct ltt3_skb_copy_datagram_iovec, len) == 8, "ltt3_skb_copy_datagram_iovec.len");
+#define LTT3_SKB_COPY_DATAGRAM_IOVEC_SIZE 12
+
+/* a socket's connection goes from one state to another */
+struct ltt3_inet_sock_set_state {
+	u64 skaddr;                 /* which socket */
+	u32 oldstate;               /* from */
+	u32 newstate;               /* to */
+	u16 sport;                  /* port here */
+	u16 dport;                  /* port there */
+	u16 family;                 /* address family */
+	u16 protocol;               /* protocol number of IP: 6 TCP, 17 UDP */
+	u32 saddr;                  /* IPv4 address here: 0x7f000001 is 127.0.0.1 */
+	u32 daddr;                  /* IPv4 address there */
+	u8 saddr_v6[16];            /* IPv6 address here; all 0 if there is none */
+	u8 daddr_v6[16];            /* IPv6 address there; all 0 if there is none */
+};
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, skaddr) == 0, "ltt3_inet_sock_set_state.skaddr");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, oldstate) == 8, "ltt3_inet_sock_set_state.oldstate");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, newstate) == 12, "ltt3_inet_sock_set_state.newstate");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, sport) == 16, "ltt3_inet_sock_set_state.sport");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, dport) == 18, "ltt3_inet_sock_set_state.dport");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, family) == 20, "ltt3_inet_sock_set_state.family");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, protocol) == 22, "ltt3_inet_sock_set_state.protocol");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, saddr) == 24, "ltt3_inet_sock_set_state.saddr");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, daddr) == 28, "ltt3_inet_sock_set_state.daddr");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, saddr_v6) == 32, "ltt3_inet_sock_set_state.saddr_v6");
+_Static_assert(offsetof(struct ltt3_inet_sock_set_state, daddr_v6) == 48, "ltt3_inet_sock_set_state.daddr_v6");
+#define LTT3_INET_SOCK_SET_STATE_SIZE 64
+
+/* something was sent through a socket */
+struct ltt3_sock_send_length {
+	u64 skaddr;                 /* which socket */
+	s32 tid;                    /* the running task */
+	s32 ret;                    /* bytes, or -errno */
+	u32 flags;                  /* of the call: MSG_ bits */
+	u16 family;                 /* address family */
+	u16 protocol;               /* its protocol */
+};
+_Static_assert(offsetof(struct ltt3_sock_send_length, skaddr) == 0, "ltt3_sock_send_length.skaddr");
+_Static_assert(offsetof(struct ltt3_sock_send_length, tid) == 8, "ltt3_sock_send_length.tid");
+_Static_assert(offsetof(struct ltt3_sock_send_length, ret) == 12, "ltt3_sock_send_length.ret");
+_Static_assert(offsetof(struct ltt3_sock_send_length, flags) == 16, "ltt3_sock_send_length.flags");
+_Static_assert(offsetof(struct ltt3_sock_send_length, family) == 20, "ltt3_sock_send_length.family");
+_Static_assert(offsetof(struct ltt3_sock_send_length, protocol) == 22, "ltt3_sock_send_length.protocol");
+#define LTT3_SOCK_SEND_LENGTH_SIZE 24
+
+/* something was received from a socket */
+struct ltt3_sock_recv_length {
+	u64 skaddr;                 /* which socket */
+	s32 tid;                    /* the running task */
+	s32 ret;                    /* bytes, or -errno */
+	u32 flags;                  /* of the call: MSG_ bits */
+	u16 family;                 /* address family */
+	u16 protocol;               /* its protocol */
+};
+_Static_assert(offsetof(struct ltt3_sock_recv_length, skaddr) == 0, "ltt3_sock_recv_length.skaddr");
+_Static_assert(offsetof(struct ltt3_sock_recv_length, tid) == 8, "ltt3_sock_recv_length.tid");
+_Static_assert(offsetof(struct ltt3_sock_recv_length, ret) == 12, "ltt3_sock_recv_length.ret");
+_Static_assert(offsetof(struct ltt3_sock_recv_length, flags) == 16, "ltt3_sock_recv_length.flags");
+_Static_assert(offsetof(struct ltt3_sock_recv_length, family) == 20, "ltt3_sock_recv_length.family");
+_Static_assert(offsetof(struct ltt3_sock_recv_length, protocol) == 22, "ltt3_sock_recv_length.protocol");
+#define LTT3_SOCK_RECV_LENGTH_SIZE 24
+
+/* TCP sends a packet once more */
+struct ltt3_tcp_retransmit_skb {
+	u64 skaddr;                 /* which socket */
+	u32 state;                  /* the socket's state */
+	u16 sport;                  /* port here */
+	u16 dport;                  /* port there */
+	u16 family;                 /* address family */
+	u16 protocol;               /* protocol number of IP: 6 TCP, 17 UDP */
+	u32 saddr;                  /* IPv4 address here: 0x7f000001 is 127.0.0.1 */
+	u32 daddr;                  /* IPv4 address there */
+	u8 saddr_v6[16];            /* IPv6 address here; all 0 if there is none */
+	u8 daddr_v6[16];            /* IPv6 address there; all 0 if there is none */
+};
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, skaddr) == 0, "ltt3_tcp_retransmit_skb.skaddr");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, state) == 8, "ltt3_tcp_retransmit_skb.state");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, sport) == 12, "ltt3_tcp_retransmit_skb.sport");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, dport) == 14, "ltt3_tcp_retransmit_skb.dport");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, family) == 16, "ltt3_tcp_retransmit_skb.family");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, protocol) == 18, "ltt3_tcp_retransmit_skb.protocol");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, saddr) == 20, "ltt3_tcp_retransmit_skb.saddr");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, daddr) == 24, "ltt3_tcp_retransmit_skb.daddr");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, saddr_v6) == 28, "ltt3_tcp_retransmit_skb.saddr_v6");
+_Static_assert(offsetof(struct ltt3_tcp_retransmit_skb, daddr_v6) == 44, "ltt3_tcp_retransmit_skb.daddr_v6");
+#define LTT3_TCP_RETRANSMIT_SKB_SIZE 60
+
+/* TCP's other end resets the connection */
+struct ltt3_tcp_receive_reset {
+	u64 skaddr;                 /* which socket */
+	u32 state;                  /* the socket's state */
+	u16 sport;                  /* port here */
+	u16 dport;                  /* port there */
+	u16 family;                 /* address family */
+	u16 protocol;               /* protocol number of IP: 6 TCP, 17 UDP */
+	u32 saddr;                  /* IPv4 address here: 0x7f000001 is 127.0.0.1 */
+	u32 daddr;                  /* IPv4 address there */
+	u8 saddr_v6[16];            /* IPv6 address here; all 0 if there is none */
+	u8 daddr_v6[16];            /* IPv6 address there; all 0 if there is none */
+};
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, skaddr) == 0, "ltt3_tcp_receive_reset.skaddr");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, state) == 8, "ltt3_tcp_receive_reset.state");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, sport) == 12, "ltt3_tcp_receive_reset.sport");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, dport) == 14, "ltt3_tcp_receive_reset.dport");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, family) == 16, "ltt3_tcp_receive_reset.family");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, protocol) == 18, "ltt3_tcp_receive_reset.protocol");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, saddr) == 20, "ltt3_tcp_receive_reset.saddr");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, daddr) == 24, "ltt3_tcp_receive_reset.daddr");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, saddr_v6) == 28, "ltt3_tcp_receive_reset.saddr_v6");
+_Static_assert(offsetof(struct ltt3_tcp_receive_reset, daddr_v6) == 44, "ltt3_tcp_receive_reset.daddr_v6");
+#define LTT3_TCP_RECEIVE_RESET_SIZE 60
+
+/* TCP gives up a socket */
+struct ltt3_tcp_destroy_sock {
+	u64 skaddr;                 /* which socket */
+	u32 state;                  /* the socket's state */
+	u16 sport;                  /* port here */
+	u16 dport;                  /* port there */
+	u16 family;                 /* address family */
+	u16 protocol;               /* protocol number of IP: 6 TCP, 17 UDP */
+	u32 saddr;                  /* IPv4 address here: 0x7f000001 is 127.0.0.1 */
+	u32 daddr;                  /* IPv4 address there */
+	u8 saddr_v6[16];            /* IPv6 address here; all 0 if there is none */
+	u8 daddr_v6[16];            /* IPv6 address there; all 0 if there is none */
+};
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, skaddr) == 0, "ltt3_tcp_destroy_sock.skaddr");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, state) == 8, "ltt3_tcp_destroy_sock.state");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, sport) == 12, "ltt3_tcp_destroy_sock.sport");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, dport) == 14, "ltt3_tcp_destroy_sock.dport");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, family) == 16, "ltt3_tcp_destroy_sock.family");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, protocol) == 18, "ltt3_tcp_destroy_sock.protocol");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, saddr) == 20, "ltt3_tcp_destroy_sock.saddr");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, daddr) == 24, "ltt3_tcp_destroy_sock.daddr");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, saddr_v6) == 28, "ltt3_tcp_destroy_sock.saddr_v6");
+_Static_assert(offsetof(struct ltt3_tcp_destroy_sock, daddr_v6) == 44, "ltt3_tcp_destroy_sock.daddr_v6");
+#define LTT3_TCP_DESTROY_SOCK_SIZE 60
+
+/* work is put off to a worker */
+struct ltt3_workqueue_queue_work {
+	u64 work;                   /* which work */
+	u64 function;               /* what it does */
+	s32 req_cpu;                /* CPU it was put off to; the number of CPUs there can be, for any */
+};
+_Static_assert(offsetof(struct ltt3_workqueue_queue_work, work) == 0, "ltt3_workqueue_queue_work.work");
+_Static_assert(offsetof(struct ltt3_workqueue_queue_work, function) == 8, "ltt3_workqueue_queue_work.function");
+_Static_assert(offsetof(struct ltt3_workqueue_queue_work, req_cpu) == 16, "ltt3_workqueue_queue_work.req_cpu");
+#define LTT3_WORKQUEUE_QUEUE_WORK_SIZE 20
+
+/* work is ready for a worker */
+struct ltt3_workqueue_activate_work {
+	u64 work;                   /* which work */
+};
+_Static_assert(offsetof(struct ltt3_workqueue_activate_work, work) == 0, "ltt3_workqueue_activate_work.work");
+#define LTT3_WORKQUEUE_ACTIVATE_WORK_SIZE 8
+
+/* a worker begins */
+struct ltt3_workqueue_execute_start {
+	u64 work;                   /* which work */
+	u64 function;               /* what it does */
+};
+_Static_assert(offsetof(struct ltt3_workqueue_execute_start, work) == 0, "ltt3_workqueue_execute_start.work");
+_Static_assert(offsetof(struct ltt3_workqueue_execute_start, function) == 8, "ltt3_workqueue_execute_start.function");
+#define LTT3_WORKQUEUE_EXECUTE_START_SIZE 16
+
+/* a worker is done */
+struct ltt3_workqueue_execute_end {
+	u64 work;                   /* which work */
+	u64 function;               /* what it does */
+};
+_Static_assert(offsetof(struct ltt3_workqueue_execute_end, work) == 0, "ltt3_workqueue_execute_end.work");
+_Static_assert(offsetof(struct ltt3_workqueue_execute_end, function) == 8, "ltt3_workqueue_execute_end.function");
+#define LTT3_WORKQUEUE_EXECUTE_END_SIZE 16
+
+/* a CPU goes to rest, or comes back */
+struct ltt3_cpu_idle {
+	u32 state;                  /* how deep; 4294967295 when it comes back */
+	u32 cpu_id;                 /* which CPU */
+};
+_Static_assert(offsetof(struct ltt3_cpu_idle, state) == 0, "ltt3_cpu_idle.state");
+_Static_assert(offsetof(struct ltt3_cpu_idle, cpu_id) == 4, "ltt3_cpu_idle.cpu_id");
+#define LTT3_CPU_IDLE_SIZE 8
+
+/* a CPU's frequency changes */
+struct ltt3_cpu_frequency {
+	u32 state;                  /* the new one */
+	u32 cpu_id;                 /* which CPU */
+};
+_Static_assert(offsetof(struct ltt3_cpu_frequency, state) == 0, "ltt3_cpu_frequency.state");
+_Static_assert(offsetof(struct ltt3_cpu_frequency, cpu_id) == 4, "ltt3_cpu_frequency.cpu_id");
+#define LTT3_CPU_FREQUENCY_SIZE 8
+
+/* a step of going to sleep or of waking up */
+struct ltt3_suspend_resume {
+	s32 val;                    /* what it is about: a state, a CPU */
+	u32 start;                  /* 1 at its begin, 0 at its end */
+	char action[];              /* the step */
+};
+_Static_assert(offsetof(struct ltt3_suspend_resume, val) == 0, "ltt3_suspend_resume.val");
+_Static_assert(offsetof(struct ltt3_suspend_resume, start) == 4, "ltt3_suspend_resume.start");
+_Static_assert(offsetof(struct ltt3_suspend_resume, action) == 8, "ltt3_suspend_resume.action");
+#define LTT3_SUSPEND_RESUME_SIZE 8
+
+/* a line is printed */
+struct ltt3_console {
+	s32 tid;                    /* the running task */
+	char msg[];                 /* the line */
+};
+_Static_assert(offsetof(struct ltt3_console, tid) == 0, "ltt3_console.tid");
+_Static_assert(offsetof(struct ltt3_console, msg) == 4, "ltt3_console.msg");
+#define LTT3_CONSOLE_SIZE 4
+
+/* a kernel module is loaded */
+struct ltt3_module_load {
+	s32 tid;                    /* the running task */
+	u32 taints;                 /* how it taints the kernel, in bits */
+	char name[];                /* the module */
+};
+_Static_assert(offsetof(struct ltt3_module_load, tid) == 0, "ltt3_module_load.tid");
+_Static_assert(offsetof(struct ltt3_module_load, taints) == 4, "ltt3_module_load.taints");
+_Static_assert(offsetof(struct ltt3_module_load, name) == 8, "ltt3_module_load.name");
+#define LTT3_MODULE_LOAD_SIZE 8
+
+/* a kernel module is gone */
+struct ltt3_module_free {
+	s32 tid;                    /* the running task */
+	char name[];                /* the module */
+};
+_Static_assert(offsetof(struct ltt3_module_free, tid) == 0, "ltt3_module_free.tid");
+_Static_assert(offsetof(struct ltt3_module_free, name) == 4, "ltt3_module_free.name");
+#define LTT3_MODULE_FREE_SIZE 4
+
+/* a kernel module is asked for */
+struct ltt3_module_request {
+	u64 ip;                     /* by whom */
+	s32 tid;                    /* the running task */
+	u32 wait;                   /* 1 if the asker waits for it */
+	char name[];                /* the module, or what it is to do */
+};
+_Static_assert(offsetof(struct ltt3_module_request, ip) == 0, "ltt3_module_request.ip");
+_Static_assert(offsetof(struct ltt3_module_request, tid) == 8, "ltt3_module_request.tid");
+_Static_assert(offsetof(struct ltt3_module_request, wait) == 12, "ltt3_module_request.wait");
+_Static_assert(offsetof(struct ltt3_module_request, name) == 16, "ltt3_module_request.name");
+#define LTT3_MODULE_REQUEST_SIZE 16
 
 /* a task, as it is or as it becomes */
 struct ltt3_state_task {
@@ -544,19 +1954,123 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(SCHED_SWITCH, sched_switch, sched, schedchange, "sched_switch") \
 	X(SCHED_WAKING, sched_waking, sched, process, "sched_waking") \
 	X(SCHED_WAKEUP, sched_wakeup, sched, process, "sched_wakeup") \
+	X(SCHED_WAKEUP_NEW, sched_wakeup_new, sched, process, "sched_wakeup_new") \
+	X(SCHED_MIGRATE_TASK, sched_migrate_task, sched, process, "sched_migrate_task") \
+	X(SCHED_PROCESS_FORK, sched_process_fork, sched, process, "sched_process_fork") \
+	X(SCHED_PROCESS_EXEC, sched_process_exec, sched, process, "sched_process_exec") \
+	X(SCHED_PROCESS_EXIT, sched_process_exit, sched, process, "sched_process_exit") \
+	X(SCHED_PROCESS_FREE, sched_process_free, sched, process, "sched_process_free") \
+	X(SCHED_PROCESS_WAIT, sched_process_wait, sched, process, "sched_process_wait") \
+	X(SCHED_PI_SETPRIO, sched_pi_setprio, sched, process, "sched_pi_setprio") \
+	X(SCHED_STAT_RUNTIME, sched_stat_runtime, sched, process, "sched_stat_runtime") \
+	X(TASK_NEWTASK, task_newtask, task, process, "task_newtask") \
+	X(TASK_RENAME, task_rename, task, process, "task_rename") \
+	X(SIGNAL_GENERATE, signal_generate, signal, process, "signal_generate") \
+	X(SIGNAL_DELIVER, signal_deliver, signal, process, "signal_deliver") \
+	X(CGROUP_MKDIR, cgroup_mkdir, cgroup, none, "cgroup_mkdir") \
+	X(CGROUP_RMDIR, cgroup_rmdir, cgroup, none, "cgroup_rmdir") \
+	X(CGROUP_ATTACH_TASK, cgroup_attach_task, cgroup, none, "cgroup_attach_task") \
+	X(CONTENTION_BEGIN, contention_begin, lock, none, "contention_begin") \
+	X(CONTENTION_END, contention_end, lock, none, "contention_end") \
 	X(SYS_ENTER, sys_enter, sys, syscall, "sys_enter") \
 	X(SYS_EXIT, sys_exit, sys, syscall, "sys_exit") \
+	X(SYS_PATH, sys_path, syscalls, file_system, "sys_exit") \
+	X(SYS_SOCKET, sys_socket, syscalls, socket, "sys_exit") \
+	X(SYS_IPC, sys_ipc, syscalls, ipc, "sys_exit") \
+	X(MARKER, marker, user, custom, "") \
+	X(CHANGE_MASK, change_mask, ltt, change_mask, "") \
 	X(IRQ_HANDLER_ENTRY, irq_handler_entry, irq, irq_entry, "irq_handler_entry") \
 	X(IRQ_HANDLER_EXIT, irq_handler_exit, irq, irq_exit, "irq_handler_exit") \
 	X(SOFTIRQ_ENTRY, softirq_entry, irq, soft_irq, "softirq_entry") \
 	X(SOFTIRQ_EXIT, softirq_exit, irq, soft_irq, "softirq_exit") \
+	X(SOFTIRQ_RAISE, softirq_raise, irq, soft_irq, "softirq_raise") \
+	X(TASKLET_ENTRY, tasklet_entry, irq, soft_irq, "tasklet_entry") \
+	X(TASKLET_EXIT, tasklet_exit, irq, soft_irq, "tasklet_exit") \
+	X(LOCAL_TIMER_ENTRY, local_timer_entry, irq_vectors, kernel_timer, "local_timer_entry") \
+	X(LOCAL_TIMER_EXIT, local_timer_exit, irq_vectors, kernel_timer, "local_timer_exit") \
+	X(RESCHEDULE_ENTRY, reschedule_entry, irq_vectors, irq_entry, "reschedule_entry") \
+	X(RESCHEDULE_EXIT, reschedule_exit, irq_vectors, irq_exit, "reschedule_exit") \
+	X(CALL_FUNCTION_ENTRY, call_function_entry, irq_vectors, irq_entry, "call_function_entry") \
+	X(CALL_FUNCTION_EXIT, call_function_exit, irq_vectors, irq_exit, "call_function_exit") \
+	X(CALL_FUNCTION_SINGLE_ENTRY, call_function_single_entry, irq_vectors, irq_entry, "call_function_single_entry") \
+	X(CALL_FUNCTION_SINGLE_EXIT, call_function_single_exit, irq_vectors, irq_exit, "call_function_single_exit") \
+	X(IRQ_WORK_ENTRY, irq_work_entry, irq_vectors, irq_entry, "irq_work_entry") \
+	X(IRQ_WORK_EXIT, irq_work_exit, irq_vectors, irq_exit, "irq_work_exit") \
+	X(IPI_SEND_CPU, ipi_send_cpu, ipi, none, "ipi_send_cpu") \
 	X(PAGE_FAULT_USER, page_fault_user, exceptions, trap_entry, "page_fault_user") \
 	X(PAGE_FAULT_KERNEL, page_fault_kernel, exceptions, trap_entry, "page_fault_kernel") \
-	X(SCHED_PROCESS_FORK, sched_process_fork, sched, process, "sched_process_fork") \
-	X(SCHED_PROCESS_EXEC, sched_process_exec, sched, process, "sched_process_exec") \
-	X(SCHED_PROCESS_EXIT, sched_process_exit, sched, process, "sched_process_exit") \
-	X(TASK_RENAME, task_rename, task, process, "task_rename") \
-	X(MARKER, marker, user, custom, "")
+	X(TIMER_START, timer_start, timer, timer, "timer_start") \
+	X(TIMER_CANCEL, timer_cancel, timer, timer, "timer_cancel") \
+	X(TIMER_EXPIRE_ENTRY, timer_expire_entry, timer, timer, "timer_expire_entry") \
+	X(TIMER_EXPIRE_EXIT, timer_expire_exit, timer, timer, "timer_expire_exit") \
+	X(HRTIMER_START, hrtimer_start, timer, timer, "hrtimer_start") \
+	X(HRTIMER_CANCEL, hrtimer_cancel, timer, timer, "hrtimer_cancel") \
+	X(HRTIMER_EXPIRE_ENTRY, hrtimer_expire_entry, timer, timer, "hrtimer_expire_entry") \
+	X(HRTIMER_EXPIRE_EXIT, hrtimer_expire_exit, timer, timer, "hrtimer_expire_exit") \
+	X(ITIMER_STATE, itimer_state, timer, timer, "itimer_state") \
+	X(ITIMER_EXPIRE, itimer_expire, timer, timer, "itimer_expire") \
+	X(TICK_STOP, tick_stop, timer, kernel_timer, "tick_stop") \
+	X(MM_PAGE_ALLOC, mm_page_alloc, kmem, memory, "mm_page_alloc") \
+	X(MM_PAGE_FREE, mm_page_free, kmem, memory, "mm_page_free") \
+	X(KMALLOC, kmalloc, kmem, memory, "kmalloc") \
+	X(KFREE, kfree, kmem, memory, "kfree") \
+	X(KMEM_CACHE_ALLOC, kmem_cache_alloc, kmem, memory, "kmem_cache_alloc") \
+	X(KMEM_CACHE_FREE, kmem_cache_free, kmem, memory, "kmem_cache_free") \
+	X(MM_VMSCAN_KSWAPD_WAKE, mm_vmscan_kswapd_wake, vmscan, memory, "mm_vmscan_kswapd_wake") \
+	X(MM_VMSCAN_KSWAPD_SLEEP, mm_vmscan_kswapd_sleep, vmscan, memory, "mm_vmscan_kswapd_sleep") \
+	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, mm_vmscan_direct_reclaim_begin, vmscan, memory, "mm_vmscan_direct_reclaim_begin") \
+	X(MM_VMSCAN_DIRECT_RECLAIM_END, mm_vmscan_direct_reclaim_end, vmscan, memory, "mm_vmscan_direct_reclaim_end") \
+	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, mm_vmscan_memcg_reclaim_begin, vmscan, memory, "mm_vmscan_memcg_reclaim_begin") \
+	X(MM_VMSCAN_MEMCG_RECLAIM_END, mm_vmscan_memcg_reclaim_end, vmscan, memory, "mm_vmscan_memcg_reclaim_end") \
+	X(MM_VMSCAN_WRITE_FOLIO, mm_vmscan_write_folio, vmscan, memory, "mm_vmscan_write_folio") \
+	X(MARK_VICTIM, mark_victim, oom, memory, "mark_victim") \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, mm_filemap_add_to_page_cache, filemap, file_system, "mm_filemap_add_to_page_cache") \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, mm_filemap_delete_from_page_cache, filemap, file_system, "mm_filemap_delete_from_page_cache") \
+	X(WRITEBACK_DIRTY_INODE, writeback_dirty_inode, writeback, file_system, "writeback_dirty_inode") \
+	X(WRITEBACK_SINGLE_INODE, writeback_single_inode, writeback, file_system, "writeback_single_inode") \
+	X(WRITEBACK_PAGES_WRITTEN, writeback_pages_written, writeback, file_system, "writeback_pages_written") \
+	X(FOLIO_WAIT_WRITEBACK, folio_wait_writeback, writeback, file_system, "folio_wait_writeback") \
+	X(BLOCK_BIO_QUEUE, block_bio_queue, block, file_system, "block_bio_queue") \
+	X(BLOCK_BIO_BACKMERGE, block_bio_backmerge, block, file_system, "block_bio_backmerge") \
+	X(BLOCK_BIO_FRONTMERGE, block_bio_frontmerge, block, file_system, "block_bio_frontmerge") \
+	X(BLOCK_GETRQ, block_getrq, block, file_system, "block_getrq") \
+	X(BLOCK_SPLIT, block_split, block, file_system, "block_split") \
+	X(BLOCK_BIO_REMAP, block_bio_remap, block, file_system, "block_bio_remap") \
+	X(BLOCK_BIO_COMPLETE, block_bio_complete, block, file_system, "block_bio_complete") \
+	X(BLOCK_RQ_INSERT, block_rq_insert, block, file_system, "block_rq_insert") \
+	X(BLOCK_RQ_ISSUE, block_rq_issue, block, file_system, "block_rq_issue") \
+	X(BLOCK_RQ_MERGE, block_rq_merge, block, file_system, "block_rq_merge") \
+	X(BLOCK_RQ_REQUEUE, block_rq_requeue, block, file_system, "block_rq_requeue") \
+	X(BLOCK_RQ_COMPLETE, block_rq_complete, block, file_system, "block_rq_complete") \
+	X(BLOCK_PLUG, block_plug, block, file_system, "block_plug") \
+	X(BLOCK_UNPLUG, block_unplug, block, file_system, "block_unplug") \
+	X(BLOCK_TOUCH_BUFFER, block_touch_buffer, block, file_system, "block_touch_buffer") \
+	X(BLOCK_DIRTY_BUFFER, block_dirty_buffer, block, file_system, "block_dirty_buffer") \
+	X(NET_DEV_QUEUE, net_dev_queue, net, network, "net_dev_queue") \
+	X(NET_DEV_XMIT, net_dev_xmit, net, network, "net_dev_xmit") \
+	X(NETIF_RECEIVE_SKB, netif_receive_skb, net, network, "netif_receive_skb") \
+	X(NETIF_RX, netif_rx, net, network, "netif_rx") \
+	X(NAPI_POLL, napi_poll, napi, network, "napi_poll") \
+	X(KFREE_SKB, kfree_skb, skb, network, "kfree_skb") \
+	X(CONSUME_SKB, consume_skb, skb, network, "consume_skb") \
+	X(SKB_COPY_DATAGRAM_IOVEC, skb_copy_datagram_iovec, skb, network, "skb_copy_datagram_iovec") \
+	X(INET_SOCK_SET_STATE, inet_sock_set_state, sock, socket, "inet_sock_set_state") \
+	X(SOCK_SEND_LENGTH, sock_send_length, sock, socket, "sock_send_length") \
+	X(SOCK_RECV_LENGTH, sock_recv_length, sock, socket, "sock_recv_length") \
+	X(TCP_RETRANSMIT_SKB, tcp_retransmit_skb, tcp, network, "tcp_retransmit_skb") \
+	X(TCP_RECEIVE_RESET, tcp_receive_reset, tcp, network, "tcp_receive_reset") \
+	X(TCP_DESTROY_SOCK, tcp_destroy_sock, tcp, socket, "tcp_destroy_sock") \
+	X(WORKQUEUE_QUEUE_WORK, workqueue_queue_work, workqueue, soft_irq, "workqueue_queue_work") \
+	X(WORKQUEUE_ACTIVATE_WORK, workqueue_activate_work, workqueue, soft_irq, "workqueue_activate_work") \
+	X(WORKQUEUE_EXECUTE_START, workqueue_execute_start, workqueue, soft_irq, "workqueue_execute_start") \
+	X(WORKQUEUE_EXECUTE_END, workqueue_execute_end, workqueue, soft_irq, "workqueue_execute_end") \
+	X(CPU_IDLE, cpu_idle, power, dpm, "cpu_idle") \
+	X(CPU_FREQUENCY, cpu_frequency, power, dpm, "cpu_frequency") \
+	X(SUSPEND_RESUME, suspend_resume, power, dpm, "suspend_resume") \
+	X(CONSOLE, console, printk, custom, "console") \
+	X(MODULE_LOAD, module_load, module, memory, "module_load") \
+	X(MODULE_FREE, module_free, module, memory, "module_free") \
+	X(MODULE_REQUEST, module_request, module, memory, "module_request")
 
 /* X(EVENT, name, kind, offset, size): the fields of those events, as far as their place is fixed. */
 #define LTT3_FIELDS(X) \
@@ -571,6 +2085,72 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(SCHED_WAKEUP, pid, SIGNED, 0, 4) \
 	X(SCHED_WAKEUP, prio, SIGNED, 4, 2) \
 	X(SCHED_WAKEUP, target_cpu, UNSIGNED, 6, 2) \
+	X(SCHED_WAKEUP_NEW, pid, SIGNED, 0, 4) \
+	X(SCHED_WAKEUP_NEW, prio, SIGNED, 4, 2) \
+	X(SCHED_WAKEUP_NEW, target_cpu, UNSIGNED, 6, 2) \
+	X(SCHED_MIGRATE_TASK, pid, SIGNED, 0, 4) \
+	X(SCHED_MIGRATE_TASK, prio, SIGNED, 4, 2) \
+	X(SCHED_MIGRATE_TASK, orig_cpu, UNSIGNED, 6, 2) \
+	X(SCHED_MIGRATE_TASK, dest_cpu, UNSIGNED, 8, 2) \
+	X(SCHED_PROCESS_FORK, parent_pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_FORK, child_pid, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_FORK, child_tgid, SIGNED, 8, 4) \
+	X(SCHED_PROCESS_EXEC, pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_EXEC, old_pid, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_EXEC, filename, STRING, 8, 0) \
+	X(SCHED_PROCESS_EXIT, pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_EXIT, prio, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_FREE, pid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_FREE, prio, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_WAIT, tid, SIGNED, 0, 4) \
+	X(SCHED_PROCESS_WAIT, pid, SIGNED, 4, 4) \
+	X(SCHED_PROCESS_WAIT, prio, SIGNED, 8, 4) \
+	X(SCHED_PI_SETPRIO, pid, SIGNED, 0, 4) \
+	X(SCHED_PI_SETPRIO, oldprio, SIGNED, 4, 2) \
+	X(SCHED_PI_SETPRIO, newprio, SIGNED, 6, 2) \
+	X(SCHED_STAT_RUNTIME, pid, SIGNED, 0, 4) \
+	X(SCHED_STAT_RUNTIME, reserved, UNSIGNED, 4, 4) \
+	X(SCHED_STAT_RUNTIME, runtime, UNSIGNED, 8, 8) \
+	X(TASK_NEWTASK, tid, SIGNED, 0, 4) \
+	X(TASK_NEWTASK, pid, SIGNED, 4, 4) \
+	X(TASK_NEWTASK, clone_flags, HEX, 8, 8) \
+	X(TASK_NEWTASK, oom_score_adj, SIGNED, 16, 2) \
+	X(TASK_RENAME, pid, SIGNED, 0, 4) \
+	X(TASK_RENAME, oldcomm, CHARS, 4, 16) \
+	X(TASK_RENAME, newcomm, CHARS, 20, 16) \
+	X(TASK_RENAME, oom_score_adj, SIGNED, 36, 2) \
+	X(SIGNAL_GENERATE, tid, SIGNED, 0, 4) \
+	X(SIGNAL_GENERATE, sig, SIGNED, 4, 4) \
+	X(SIGNAL_GENERATE, errno, SIGNED, 8, 4) \
+	X(SIGNAL_GENERATE, code, SIGNED, 12, 4) \
+	X(SIGNAL_GENERATE, pid, SIGNED, 16, 4) \
+	X(SIGNAL_GENERATE, group, UNSIGNED, 20, 1) \
+	X(SIGNAL_GENERATE, result, UNSIGNED, 21, 1) \
+	X(SIGNAL_DELIVER, tid, SIGNED, 0, 4) \
+	X(SIGNAL_DELIVER, sig, SIGNED, 4, 4) \
+	X(SIGNAL_DELIVER, errno, SIGNED, 8, 4) \
+	X(SIGNAL_DELIVER, code, SIGNED, 12, 4) \
+	X(SIGNAL_DELIVER, sa_handler, HEX, 16, 8) \
+	X(SIGNAL_DELIVER, sa_flags, HEX, 24, 8) \
+	X(CGROUP_MKDIR, cgroup, UNSIGNED, 0, 8) \
+	X(CGROUP_MKDIR, root, SIGNED, 8, 4) \
+	X(CGROUP_MKDIR, level, SIGNED, 12, 4) \
+	X(CGROUP_MKDIR, path, STRING, 16, 0) \
+	X(CGROUP_RMDIR, cgroup, UNSIGNED, 0, 8) \
+	X(CGROUP_RMDIR, root, SIGNED, 8, 4) \
+	X(CGROUP_RMDIR, level, SIGNED, 12, 4) \
+	X(CGROUP_RMDIR, path, STRING, 16, 0) \
+	X(CGROUP_ATTACH_TASK, dst_cgroup, UNSIGNED, 0, 8) \
+	X(CGROUP_ATTACH_TASK, dst_root, SIGNED, 8, 4) \
+	X(CGROUP_ATTACH_TASK, dst_level, SIGNED, 12, 4) \
+	X(CGROUP_ATTACH_TASK, pid, SIGNED, 16, 4) \
+	X(CGROUP_ATTACH_TASK, dst_path, STRING, 20, 0) \
+	X(CONTENTION_BEGIN, tid, SIGNED, 0, 4) \
+	X(CONTENTION_BEGIN, flags, HEX, 4, 4) \
+	X(CONTENTION_BEGIN, lock_addr, HEX, 8, 8) \
+	X(CONTENTION_END, tid, SIGNED, 0, 4) \
+	X(CONTENTION_END, ret, SIGNED, 4, 4) \
+	X(CONTENTION_END, lock_addr, HEX, 8, 8) \
 	X(SYS_ENTER, tid, SIGNED, 0, 4) \
 	X(SYS_ENTER, id, SIGNED, 4, 2) \
 	X(SYS_ENTER, abi, UNSIGNED, 6, 1) \
@@ -580,11 +2160,56 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(SYS_EXIT, abi, UNSIGNED, 6, 1) \
 	X(SYS_EXIT, reserved, UNSIGNED, 7, 1) \
 	X(SYS_EXIT, ret, SIGNED, 8, 8) \
+	X(SYS_PATH, tid, SIGNED, 0, 4) \
+	X(SYS_PATH, id, SIGNED, 4, 2) \
+	X(SYS_PATH, abi, UNSIGNED, 6, 1) \
+	X(SYS_PATH, reserved, UNSIGNED, 7, 1) \
+	X(SYS_PATH, ret, SIGNED, 8, 8) \
+	X(SYS_PATH, path, STRING, 16, 0) \
+	X(SYS_SOCKET, tid, SIGNED, 0, 4) \
+	X(SYS_SOCKET, id, SIGNED, 4, 2) \
+	X(SYS_SOCKET, abi, UNSIGNED, 6, 1) \
+	X(SYS_SOCKET, reserved, UNSIGNED, 7, 1) \
+	X(SYS_SOCKET, ret, SIGNED, 8, 8) \
+	X(SYS_SOCKET, arg0, HEX, 16, 8) \
+	X(SYS_SOCKET, arg1, HEX, 24, 8) \
+	X(SYS_SOCKET, arg2, HEX, 32, 8) \
+	X(SYS_IPC, tid, SIGNED, 0, 4) \
+	X(SYS_IPC, id, SIGNED, 4, 2) \
+	X(SYS_IPC, abi, UNSIGNED, 6, 1) \
+	X(SYS_IPC, reserved, UNSIGNED, 7, 1) \
+	X(SYS_IPC, ret, SIGNED, 8, 8) \
+	X(SYS_IPC, arg0, HEX, 16, 8) \
+	X(SYS_IPC, arg1, HEX, 24, 8) \
+	X(SYS_IPC, arg2, HEX, 32, 8) \
+	X(MARKER, tid, SIGNED, 0, 4) \
+	X(MARKER, text, STRING, 4, 0) \
+	X(CHANGE_MASK, tid, SIGNED, 0, 4) \
+	X(CHANGE_MASK, events, STRING, 4, 0) \
 	X(IRQ_HANDLER_ENTRY, irq, SIGNED, 0, 4) \
 	X(IRQ_HANDLER_EXIT, irq, SIGNED, 0, 4) \
 	X(IRQ_HANDLER_EXIT, ret, SIGNED, 4, 4) \
 	X(SOFTIRQ_ENTRY, vec, UNSIGNED, 0, 4) \
 	X(SOFTIRQ_EXIT, vec, UNSIGNED, 0, 4) \
+	X(SOFTIRQ_RAISE, vec, UNSIGNED, 0, 4) \
+	X(TASKLET_ENTRY, tasklet, HEX, 0, 8) \
+	X(TASKLET_ENTRY, func, HEX, 8, 8) \
+	X(TASKLET_EXIT, tasklet, HEX, 0, 8) \
+	X(TASKLET_EXIT, func, HEX, 8, 8) \
+	X(LOCAL_TIMER_ENTRY, vector, SIGNED, 0, 4) \
+	X(LOCAL_TIMER_EXIT, vector, SIGNED, 0, 4) \
+	X(RESCHEDULE_ENTRY, vector, SIGNED, 0, 4) \
+	X(RESCHEDULE_EXIT, vector, SIGNED, 0, 4) \
+	X(CALL_FUNCTION_ENTRY, vector, SIGNED, 0, 4) \
+	X(CALL_FUNCTION_EXIT, vector, SIGNED, 0, 4) \
+	X(CALL_FUNCTION_SINGLE_ENTRY, vector, SIGNED, 0, 4) \
+	X(CALL_FUNCTION_SINGLE_EXIT, vector, SIGNED, 0, 4) \
+	X(IRQ_WORK_ENTRY, vector, SIGNED, 0, 4) \
+	X(IRQ_WORK_EXIT, vector, SIGNED, 0, 4) \
+	X(IPI_SEND_CPU, target_cpu, UNSIGNED, 0, 4) \
+	X(IPI_SEND_CPU, reserved, UNSIGNED, 4, 4) \
+	X(IPI_SEND_CPU, callsite, HEX, 8, 8) \
+	X(IPI_SEND_CPU, callback, HEX, 16, 8) \
 	X(PAGE_FAULT_USER, tid, SIGNED, 0, 4) \
 	X(PAGE_FAULT_USER, error_code, HEX, 4, 4) \
 	X(PAGE_FAULT_USER, address, HEX, 8, 8) \
@@ -593,20 +2218,286 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(PAGE_FAULT_KERNEL, error_code, HEX, 4, 4) \
 	X(PAGE_FAULT_KERNEL, address, HEX, 8, 8) \
 	X(PAGE_FAULT_KERNEL, ip, HEX, 16, 8) \
-	X(SCHED_PROCESS_FORK, parent_pid, SIGNED, 0, 4) \
-	X(SCHED_PROCESS_FORK, child_pid, SIGNED, 4, 4) \
-	X(SCHED_PROCESS_FORK, child_tgid, SIGNED, 8, 4) \
-	X(SCHED_PROCESS_EXEC, pid, SIGNED, 0, 4) \
-	X(SCHED_PROCESS_EXEC, old_pid, SIGNED, 4, 4) \
-	X(SCHED_PROCESS_EXEC, filename, STRING, 8, 0) \
-	X(SCHED_PROCESS_EXIT, pid, SIGNED, 0, 4) \
-	X(SCHED_PROCESS_EXIT, prio, SIGNED, 4, 4) \
-	X(TASK_RENAME, pid, SIGNED, 0, 4) \
-	X(TASK_RENAME, oldcomm, CHARS, 4, 16) \
-	X(TASK_RENAME, newcomm, CHARS, 20, 16) \
-	X(TASK_RENAME, oom_score_adj, SIGNED, 36, 2) \
-	X(MARKER, tid, SIGNED, 0, 4) \
-	X(MARKER, text, STRING, 4, 0)
+	X(TIMER_START, timer, HEX, 0, 8) \
+	X(TIMER_START, function, HEX, 8, 8) \
+	X(TIMER_START, expires, UNSIGNED, 16, 8) \
+	X(TIMER_START, flags, HEX, 24, 4) \
+	X(TIMER_CANCEL, timer, HEX, 0, 8) \
+	X(TIMER_EXPIRE_ENTRY, timer, HEX, 0, 8) \
+	X(TIMER_EXPIRE_ENTRY, function, HEX, 8, 8) \
+	X(TIMER_EXPIRE_ENTRY, now, UNSIGNED, 16, 8) \
+	X(TIMER_EXPIRE_EXIT, timer, HEX, 0, 8) \
+	X(HRTIMER_START, hrtimer, HEX, 0, 8) \
+	X(HRTIMER_START, function, HEX, 8, 8) \
+	X(HRTIMER_START, expires, SIGNED, 16, 8) \
+	X(HRTIMER_START, softexpires, SIGNED, 24, 8) \
+	X(HRTIMER_START, mode, HEX, 32, 4) \
+	X(HRTIMER_CANCEL, hrtimer, HEX, 0, 8) \
+	X(HRTIMER_EXPIRE_ENTRY, hrtimer, HEX, 0, 8) \
+	X(HRTIMER_EXPIRE_ENTRY, function, HEX, 8, 8) \
+	X(HRTIMER_EXPIRE_ENTRY, now, SIGNED, 16, 8) \
+	X(HRTIMER_EXPIRE_EXIT, hrtimer, HEX, 0, 8) \
+	X(ITIMER_STATE, tid, SIGNED, 0, 4) \
+	X(ITIMER_STATE, which, UNSIGNED, 4, 4) \
+	X(ITIMER_STATE, expires, UNSIGNED, 8, 8) \
+	X(ITIMER_STATE, value, UNSIGNED, 16, 8) \
+	X(ITIMER_STATE, interval, UNSIGNED, 24, 8) \
+	X(ITIMER_EXPIRE, which, UNSIGNED, 0, 4) \
+	X(ITIMER_EXPIRE, pid, SIGNED, 4, 4) \
+	X(ITIMER_EXPIRE, now, UNSIGNED, 8, 8) \
+	X(TICK_STOP, success, UNSIGNED, 0, 4) \
+	X(TICK_STOP, dependency, HEX, 4, 4) \
+	X(MM_PAGE_ALLOC, pfn, UNSIGNED, 0, 8) \
+	X(MM_PAGE_ALLOC, order, UNSIGNED, 8, 4) \
+	X(MM_PAGE_ALLOC, gfp_flags, HEX, 12, 4) \
+	X(MM_PAGE_ALLOC, migratetype, SIGNED, 16, 4) \
+	X(MM_PAGE_FREE, pfn, UNSIGNED, 0, 8) \
+	X(MM_PAGE_FREE, order, UNSIGNED, 8, 4) \
+	X(KMALLOC, call_site, HEX, 0, 8) \
+	X(KMALLOC, ptr, HEX, 8, 8) \
+	X(KMALLOC, bytes_req, UNSIGNED, 16, 8) \
+	X(KMALLOC, bytes_alloc, UNSIGNED, 24, 8) \
+	X(KMALLOC, gfp_flags, HEX, 32, 4) \
+	X(KMALLOC, node, SIGNED, 36, 4) \
+	X(KFREE, call_site, HEX, 0, 8) \
+	X(KFREE, ptr, HEX, 8, 8) \
+	X(KMEM_CACHE_ALLOC, call_site, HEX, 0, 8) \
+	X(KMEM_CACHE_ALLOC, ptr, HEX, 8, 8) \
+	X(KMEM_CACHE_ALLOC, bytes_req, UNSIGNED, 16, 8) \
+	X(KMEM_CACHE_ALLOC, bytes_alloc, UNSIGNED, 24, 8) \
+	X(KMEM_CACHE_ALLOC, gfp_flags, HEX, 32, 4) \
+	X(KMEM_CACHE_ALLOC, node, SIGNED, 36, 4) \
+	X(KMEM_CACHE_FREE, call_site, HEX, 0, 8) \
+	X(KMEM_CACHE_FREE, ptr, HEX, 8, 8) \
+	X(MM_VMSCAN_KSWAPD_WAKE, nid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_KSWAPD_WAKE, zid, SIGNED, 4, 4) \
+	X(MM_VMSCAN_KSWAPD_WAKE, order, SIGNED, 8, 4) \
+	X(MM_VMSCAN_KSWAPD_SLEEP, nid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, tid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, order, UNSIGNED, 4, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, gfp_flags, HEX, 8, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_END, tid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_END, reserved, UNSIGNED, 4, 4) \
+	X(MM_VMSCAN_DIRECT_RECLAIM_END, nr_reclaimed, UNSIGNED, 8, 8) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, tid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, order, UNSIGNED, 4, 4) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, gfp_flags, HEX, 8, 4) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_END, tid, SIGNED, 0, 4) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_END, reserved, UNSIGNED, 4, 4) \
+	X(MM_VMSCAN_MEMCG_RECLAIM_END, nr_reclaimed, UNSIGNED, 8, 8) \
+	X(MM_VMSCAN_WRITE_FOLIO, pfn, UNSIGNED, 0, 8) \
+	X(MARK_VICTIM, pid, SIGNED, 0, 4) \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, s_dev, HEX, 0, 4) \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, reserved, UNSIGNED, 4, 4) \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, i_ino, UNSIGNED, 8, 8) \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, index, UNSIGNED, 16, 8) \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, pfn, UNSIGNED, 24, 8) \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, s_dev, HEX, 0, 4) \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, reserved, UNSIGNED, 4, 4) \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, i_ino, UNSIGNED, 8, 8) \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, index, UNSIGNED, 16, 8) \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, pfn, UNSIGNED, 24, 8) \
+	X(WRITEBACK_DIRTY_INODE, s_dev, HEX, 0, 4) \
+	X(WRITEBACK_DIRTY_INODE, flags, HEX, 4, 4) \
+	X(WRITEBACK_DIRTY_INODE, i_ino, UNSIGNED, 8, 8) \
+	X(WRITEBACK_SINGLE_INODE, s_dev, HEX, 0, 4) \
+	X(WRITEBACK_SINGLE_INODE, flags, HEX, 4, 4) \
+	X(WRITEBACK_SINGLE_INODE, i_ino, UNSIGNED, 8, 8) \
+	X(WRITEBACK_SINGLE_INODE, nr_to_write, SIGNED, 16, 8) \
+	X(WRITEBACK_SINGLE_INODE, wrote, SIGNED, 24, 8) \
+	X(WRITEBACK_PAGES_WRITTEN, pages, SIGNED, 0, 8) \
+	X(FOLIO_WAIT_WRITEBACK, tid, SIGNED, 0, 4) \
+	X(FOLIO_WAIT_WRITEBACK, s_dev, HEX, 4, 4) \
+	X(FOLIO_WAIT_WRITEBACK, i_ino, UNSIGNED, 8, 8) \
+	X(FOLIO_WAIT_WRITEBACK, index, UNSIGNED, 16, 8) \
+	X(BLOCK_BIO_QUEUE, dev, HEX, 0, 4) \
+	X(BLOCK_BIO_QUEUE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_BIO_QUEUE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_BIO_QUEUE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_BIO_QUEUE, flags, HEX, 17, 1) \
+	X(BLOCK_BIO_QUEUE, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_BIO_QUEUE, tid, SIGNED, 20, 4) \
+	X(BLOCK_BIO_BACKMERGE, dev, HEX, 0, 4) \
+	X(BLOCK_BIO_BACKMERGE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_BIO_BACKMERGE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_BIO_BACKMERGE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_BIO_BACKMERGE, flags, HEX, 17, 1) \
+	X(BLOCK_BIO_BACKMERGE, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_BIO_BACKMERGE, tid, SIGNED, 20, 4) \
+	X(BLOCK_BIO_FRONTMERGE, dev, HEX, 0, 4) \
+	X(BLOCK_BIO_FRONTMERGE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_BIO_FRONTMERGE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_BIO_FRONTMERGE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_BIO_FRONTMERGE, flags, HEX, 17, 1) \
+	X(BLOCK_BIO_FRONTMERGE, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_BIO_FRONTMERGE, tid, SIGNED, 20, 4) \
+	X(BLOCK_GETRQ, dev, HEX, 0, 4) \
+	X(BLOCK_GETRQ, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_GETRQ, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_GETRQ, op, UNSIGNED, 16, 1) \
+	X(BLOCK_GETRQ, flags, HEX, 17, 1) \
+	X(BLOCK_GETRQ, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_GETRQ, tid, SIGNED, 20, 4) \
+	X(BLOCK_SPLIT, dev, HEX, 0, 4) \
+	X(BLOCK_SPLIT, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_SPLIT, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_SPLIT, op, UNSIGNED, 16, 1) \
+	X(BLOCK_SPLIT, flags, HEX, 17, 1) \
+	X(BLOCK_SPLIT, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_SPLIT, tid, SIGNED, 20, 4) \
+	X(BLOCK_SPLIT, new_sector, UNSIGNED, 24, 8) \
+	X(BLOCK_BIO_REMAP, dev, HEX, 0, 4) \
+	X(BLOCK_BIO_REMAP, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_BIO_REMAP, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_BIO_REMAP, op, UNSIGNED, 16, 1) \
+	X(BLOCK_BIO_REMAP, flags, HEX, 17, 1) \
+	X(BLOCK_BIO_REMAP, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_BIO_REMAP, tid, SIGNED, 20, 4) \
+	X(BLOCK_BIO_REMAP, old_dev, HEX, 24, 4) \
+	X(BLOCK_BIO_REMAP, reserved2, UNSIGNED, 28, 4) \
+	X(BLOCK_BIO_REMAP, old_sector, UNSIGNED, 32, 8) \
+	X(BLOCK_BIO_COMPLETE, dev, HEX, 0, 4) \
+	X(BLOCK_BIO_COMPLETE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_BIO_COMPLETE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_BIO_COMPLETE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_BIO_COMPLETE, flags, HEX, 17, 1) \
+	X(BLOCK_BIO_COMPLETE, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_BIO_COMPLETE, error, SIGNED, 20, 4) \
+	X(BLOCK_RQ_INSERT, dev, HEX, 0, 4) \
+	X(BLOCK_RQ_INSERT, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_RQ_INSERT, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_RQ_INSERT, op, UNSIGNED, 16, 1) \
+	X(BLOCK_RQ_INSERT, flags, HEX, 17, 1) \
+	X(BLOCK_RQ_ISSUE, dev, HEX, 0, 4) \
+	X(BLOCK_RQ_ISSUE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_RQ_ISSUE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_RQ_ISSUE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_RQ_ISSUE, flags, HEX, 17, 1) \
+	X(BLOCK_RQ_MERGE, dev, HEX, 0, 4) \
+	X(BLOCK_RQ_MERGE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_RQ_MERGE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_RQ_MERGE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_RQ_MERGE, flags, HEX, 17, 1) \
+	X(BLOCK_RQ_REQUEUE, dev, HEX, 0, 4) \
+	X(BLOCK_RQ_REQUEUE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_RQ_REQUEUE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_RQ_REQUEUE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_RQ_REQUEUE, flags, HEX, 17, 1) \
+	X(BLOCK_RQ_COMPLETE, dev, HEX, 0, 4) \
+	X(BLOCK_RQ_COMPLETE, nr_sector, UNSIGNED, 4, 4) \
+	X(BLOCK_RQ_COMPLETE, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_RQ_COMPLETE, op, UNSIGNED, 16, 1) \
+	X(BLOCK_RQ_COMPLETE, flags, HEX, 17, 1) \
+	X(BLOCK_RQ_COMPLETE, reserved, UNSIGNED, 18, 2) \
+	X(BLOCK_RQ_COMPLETE, error, SIGNED, 20, 4) \
+	X(BLOCK_PLUG, tid, SIGNED, 0, 4) \
+	X(BLOCK_UNPLUG, tid, SIGNED, 0, 4) \
+	X(BLOCK_UNPLUG, nr_rq, UNSIGNED, 4, 4) \
+	X(BLOCK_UNPLUG, explicit, UNSIGNED, 8, 4) \
+	X(BLOCK_TOUCH_BUFFER, dev, HEX, 0, 4) \
+	X(BLOCK_TOUCH_BUFFER, size, UNSIGNED, 4, 4) \
+	X(BLOCK_TOUCH_BUFFER, sector, UNSIGNED, 8, 8) \
+	X(BLOCK_DIRTY_BUFFER, dev, HEX, 0, 4) \
+	X(BLOCK_DIRTY_BUFFER, size, UNSIGNED, 4, 4) \
+	X(BLOCK_DIRTY_BUFFER, sector, UNSIGNED, 8, 8) \
+	X(NET_DEV_QUEUE, skbaddr, HEX, 0, 8) \
+	X(NET_DEV_QUEUE, len, UNSIGNED, 8, 4) \
+	X(NET_DEV_QUEUE, protocol, HEX, 12, 2) \
+	X(NET_DEV_QUEUE, name, STRING, 14, 0) \
+	X(NET_DEV_XMIT, skbaddr, HEX, 0, 8) \
+	X(NET_DEV_XMIT, len, UNSIGNED, 8, 4) \
+	X(NET_DEV_XMIT, rc, SIGNED, 12, 4) \
+	X(NET_DEV_XMIT, name, STRING, 16, 0) \
+	X(NETIF_RECEIVE_SKB, skbaddr, HEX, 0, 8) \
+	X(NETIF_RECEIVE_SKB, len, UNSIGNED, 8, 4) \
+	X(NETIF_RECEIVE_SKB, protocol, HEX, 12, 2) \
+	X(NETIF_RECEIVE_SKB, name, STRING, 14, 0) \
+	X(NETIF_RX, skbaddr, HEX, 0, 8) \
+	X(NETIF_RX, len, UNSIGNED, 8, 4) \
+	X(NETIF_RX, protocol, HEX, 12, 2) \
+	X(NETIF_RX, name, STRING, 14, 0) \
+	X(NAPI_POLL, napi, HEX, 0, 8) \
+	X(NAPI_POLL, work, SIGNED, 8, 4) \
+	X(NAPI_POLL, budget, SIGNED, 12, 4) \
+	X(NAPI_POLL, dev_name, STRING, 16, 0) \
+	X(KFREE_SKB, skbaddr, HEX, 0, 8) \
+	X(KFREE_SKB, location, HEX, 8, 8) \
+	X(KFREE_SKB, reason, UNSIGNED, 16, 4) \
+	X(KFREE_SKB, protocol, HEX, 20, 2) \
+	X(CONSUME_SKB, skbaddr, HEX, 0, 8) \
+	X(SKB_COPY_DATAGRAM_IOVEC, skbaddr, HEX, 0, 8) \
+	X(SKB_COPY_DATAGRAM_IOVEC, len, SIGNED, 8, 4) \
+	X(INET_SOCK_SET_STATE, skaddr, HEX, 0, 8) \
+	X(INET_SOCK_SET_STATE, oldstate, UNSIGNED, 8, 4) \
+	X(INET_SOCK_SET_STATE, newstate, UNSIGNED, 12, 4) \
+	X(INET_SOCK_SET_STATE, sport, UNSIGNED, 16, 2) \
+	X(INET_SOCK_SET_STATE, dport, UNSIGNED, 18, 2) \
+	X(INET_SOCK_SET_STATE, family, UNSIGNED, 20, 2) \
+	X(INET_SOCK_SET_STATE, protocol, UNSIGNED, 22, 2) \
+	X(INET_SOCK_SET_STATE, saddr, HEX, 24, 4) \
+	X(INET_SOCK_SET_STATE, daddr, HEX, 28, 4) \
+	X(SOCK_SEND_LENGTH, skaddr, HEX, 0, 8) \
+	X(SOCK_SEND_LENGTH, tid, SIGNED, 8, 4) \
+	X(SOCK_SEND_LENGTH, ret, SIGNED, 12, 4) \
+	X(SOCK_SEND_LENGTH, flags, HEX, 16, 4) \
+	X(SOCK_SEND_LENGTH, family, UNSIGNED, 20, 2) \
+	X(SOCK_SEND_LENGTH, protocol, UNSIGNED, 22, 2) \
+	X(SOCK_RECV_LENGTH, skaddr, HEX, 0, 8) \
+	X(SOCK_RECV_LENGTH, tid, SIGNED, 8, 4) \
+	X(SOCK_RECV_LENGTH, ret, SIGNED, 12, 4) \
+	X(SOCK_RECV_LENGTH, flags, HEX, 16, 4) \
+	X(SOCK_RECV_LENGTH, family, UNSIGNED, 20, 2) \
+	X(SOCK_RECV_LENGTH, protocol, UNSIGNED, 22, 2) \
+	X(TCP_RETRANSMIT_SKB, skaddr, HEX, 0, 8) \
+	X(TCP_RETRANSMIT_SKB, state, UNSIGNED, 8, 4) \
+	X(TCP_RETRANSMIT_SKB, sport, UNSIGNED, 12, 2) \
+	X(TCP_RETRANSMIT_SKB, dport, UNSIGNED, 14, 2) \
+	X(TCP_RETRANSMIT_SKB, family, UNSIGNED, 16, 2) \
+	X(TCP_RETRANSMIT_SKB, protocol, UNSIGNED, 18, 2) \
+	X(TCP_RETRANSMIT_SKB, saddr, HEX, 20, 4) \
+	X(TCP_RETRANSMIT_SKB, daddr, HEX, 24, 4) \
+	X(TCP_RECEIVE_RESET, skaddr, HEX, 0, 8) \
+	X(TCP_RECEIVE_RESET, state, UNSIGNED, 8, 4) \
+	X(TCP_RECEIVE_RESET, sport, UNSIGNED, 12, 2) \
+	X(TCP_RECEIVE_RESET, dport, UNSIGNED, 14, 2) \
+	X(TCP_RECEIVE_RESET, family, UNSIGNED, 16, 2) \
+	X(TCP_RECEIVE_RESET, protocol, UNSIGNED, 18, 2) \
+	X(TCP_RECEIVE_RESET, saddr, HEX, 20, 4) \
+	X(TCP_RECEIVE_RESET, daddr, HEX, 24, 4) \
+	X(TCP_DESTROY_SOCK, skaddr, HEX, 0, 8) \
+	X(TCP_DESTROY_SOCK, state, UNSIGNED, 8, 4) \
+	X(TCP_DESTROY_SOCK, sport, UNSIGNED, 12, 2) \
+	X(TCP_DESTROY_SOCK, dport, UNSIGNED, 14, 2) \
+	X(TCP_DESTROY_SOCK, family, UNSIGNED, 16, 2) \
+	X(TCP_DESTROY_SOCK, protocol, UNSIGNED, 18, 2) \
+	X(TCP_DESTROY_SOCK, saddr, HEX, 20, 4) \
+	X(TCP_DESTROY_SOCK, daddr, HEX, 24, 4) \
+	X(WORKQUEUE_QUEUE_WORK, work, HEX, 0, 8) \
+	X(WORKQUEUE_QUEUE_WORK, function, HEX, 8, 8) \
+	X(WORKQUEUE_QUEUE_WORK, req_cpu, SIGNED, 16, 4) \
+	X(WORKQUEUE_ACTIVATE_WORK, work, HEX, 0, 8) \
+	X(WORKQUEUE_EXECUTE_START, work, HEX, 0, 8) \
+	X(WORKQUEUE_EXECUTE_START, function, HEX, 8, 8) \
+	X(WORKQUEUE_EXECUTE_END, work, HEX, 0, 8) \
+	X(WORKQUEUE_EXECUTE_END, function, HEX, 8, 8) \
+	X(CPU_IDLE, state, UNSIGNED, 0, 4) \
+	X(CPU_IDLE, cpu_id, UNSIGNED, 4, 4) \
+	X(CPU_FREQUENCY, state, UNSIGNED, 0, 4) \
+	X(CPU_FREQUENCY, cpu_id, UNSIGNED, 4, 4) \
+	X(SUSPEND_RESUME, val, SIGNED, 0, 4) \
+	X(SUSPEND_RESUME, start, UNSIGNED, 4, 4) \
+	X(SUSPEND_RESUME, action, STRING, 8, 0) \
+	X(CONSOLE, tid, SIGNED, 0, 4) \
+	X(CONSOLE, msg, STRING, 4, 0) \
+	X(MODULE_LOAD, tid, SIGNED, 0, 4) \
+	X(MODULE_LOAD, taints, HEX, 4, 4) \
+	X(MODULE_LOAD, name, STRING, 8, 0) \
+	X(MODULE_FREE, tid, SIGNED, 0, 4) \
+	X(MODULE_FREE, name, STRING, 4, 0) \
+	X(MODULE_REQUEST, ip, HEX, 0, 8) \
+	X(MODULE_REQUEST, tid, SIGNED, 8, 4) \
+	X(MODULE_REQUEST, wait, UNSIGNED, 12, 4) \
+	X(MODULE_REQUEST, name, STRING, 16, 0)
 
 /* CTF metadata: HEAD, the UUID's digits, TRACE, the environment, CLOCK, s, OFFSET, ns, BODY. */
 #define LTT3_TSDL_HEAD \
@@ -852,6 +2743,216 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	"};\n" \
 	"\n" \
 	"event {\n" \
+	"\tname = \"sched_wakeup_new\";\n" \
+	"\tid = 17;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint16_t prio;\n" \
+	"\t\tuint16_t target_cpu;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_migrate_task\";\n" \
+	"\tid = 18;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint16_t prio;\n" \
+	"\t\tuint16_t orig_cpu;\n" \
+	"\t\tuint16_t dest_cpu;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_process_fork\";\n" \
+	"\tid = 12;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t parent_pid;\n" \
+	"\t\tint32_t child_pid;\n" \
+	"\t\tint32_t child_tgid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_process_exec\";\n" \
+	"\tid = 13;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint32_t old_pid;\n" \
+	"\t\tstring filename;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_process_exit\";\n" \
+	"\tid = 14;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint32_t prio;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_process_free\";\n" \
+	"\tid = 19;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint32_t prio;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_process_wait\";\n" \
+	"\tid = 20;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint32_t prio;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_pi_setprio\";\n" \
+	"\tid = 21;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tint16_t oldprio;\n" \
+	"\t\tint16_t newprio;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sched_stat_runtime\";\n" \
+	"\tid = 22;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_t runtime;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"task_newtask\";\n" \
+	"\tid = 23;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tuint64_hex_t clone_flags;\n" \
+	"\t\tint16_t oom_score_adj;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"task_rename\";\n" \
+	"\tid = 15;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tutf8_t oldcomm[16];\n" \
+	"\t\tutf8_t newcomm[16];\n" \
+	"\t\tint16_t oom_score_adj;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"signal_generate\";\n" \
+	"\tid = 24;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t sig;\n" \
+	"\t\tint32_t errno;\n" \
+	"\t\tint32_t code;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tuint8_t group;\n" \
+	"\t\tenum : uint8_t { \"delivered\" = 0, \"ignored\" = 1, \"already_pending\" = 2, \"overflow_fail\" = 3, \"lose_info\" = 4 } result;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"signal_deliver\";\n" \
+	"\tid = 25;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t sig;\n" \
+	"\t\tint32_t errno;\n" \
+	"\t\tint32_t code;\n" \
+	"\t\tuint64_hex_t sa_handler;\n" \
+	"\t\tuint64_hex_t sa_flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"cgroup_mkdir\";\n" \
+	"\tid = 170;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t cgroup;\n" \
+	"\t\tint32_t root;\n" \
+	"\t\tint32_t level;\n" \
+	"\t\tstring path;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"cgroup_rmdir\";\n" \
+	"\tid = 171;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t cgroup;\n" \
+	"\t\tint32_t root;\n" \
+	"\t\tint32_t level;\n" \
+	"\t\tstring path;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"cgroup_attach_task\";\n" \
+	"\tid = 172;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t dst_cgroup;\n" \
+	"\t\tint32_t dst_root;\n" \
+	"\t\tint32_t dst_level;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tstring dst_path;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"contention_begin\";\n" \
+	"\tid = 167;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tuint64_hex_t lock_addr;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"contention_end\";\n" \
+	"\tid = 168;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t ret;\n" \
+	"\t\tuint64_hex_t lock_addr;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
 	"\tname = \"sys_enter\";\n" \
 	"\tid = 4;\n" \
 	"\tstream_id = 0;\n" \
@@ -874,6 +2975,72 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	"\t\tenum : uint8_t { \"native\" = 0, \"ia32\" = 1, \"x32\" = 2 } abi;\n" \
 	"\t\tuint8_t reserved;\n" \
 	"\t\tint64_t ret;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sys_path\";\n" \
+	"\tid = 29;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint16_t _id;\n" \
+	"\t\tenum : uint8_t { \"native\" = 0, \"ia32\" = 1, \"x32\" = 2 } abi;\n" \
+	"\t\tuint8_t reserved;\n" \
+	"\t\tint64_t ret;\n" \
+	"\t\tstring path;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sys_socket\";\n" \
+	"\tid = 30;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint16_t _id;\n" \
+	"\t\tenum : uint8_t { \"native\" = 0, \"ia32\" = 1, \"x32\" = 2 } abi;\n" \
+	"\t\tuint8_t reserved;\n" \
+	"\t\tint64_t ret;\n" \
+	"\t\tuint64_hex_t arg0;\n" \
+	"\t\tuint64_hex_t arg1;\n" \
+	"\t\tuint64_hex_t arg2;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sys_ipc\";\n" \
+	"\tid = 31;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint16_t _id;\n" \
+	"\t\tenum : uint8_t { \"native\" = 0, \"ia32\" = 1, \"x32\" = 2 } abi;\n" \
+	"\t\tuint8_t reserved;\n" \
+	"\t\tint64_t ret;\n" \
+	"\t\tuint64_hex_t arg0;\n" \
+	"\t\tuint64_hex_t arg1;\n" \
+	"\t\tuint64_hex_t arg2;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"marker\";\n" \
+	"\tid = 16;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tstring text;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"change_mask\";\n" \
+	"\tid = 32;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tstring events;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \
@@ -915,6 +3082,137 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	"};\n" \
 	"\n" \
 	"event {\n" \
+	"\tname = \"softirq_raise\";\n" \
+	"\tid = 26;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tenum : uint32_t { \"HI\" = 0, \"TIMER\" = 1, \"NET_TX\" = 2, \"NET_RX\" = 3, \"BLOCK\" = 4, \"IRQ_POLL\" = 5, \"TASKLET\" = 6, \"SCHED\" = 7, \"HRTIMER\" = 8, \"RCU\" = 9 } vec;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tasklet_entry\";\n" \
+	"\tid = 27;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t tasklet;\n" \
+	"\t\tuint64_hex_t func;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tasklet_exit\";\n" \
+	"\tid = 28;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t tasklet;\n" \
+	"\t\tuint64_hex_t func;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"local_timer_entry\";\n" \
+	"\tid = 64;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"local_timer_exit\";\n" \
+	"\tid = 65;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"reschedule_entry\";\n" \
+	"\tid = 66;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"reschedule_exit\";\n" \
+	"\tid = 67;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"call_function_entry\";\n" \
+	"\tid = 68;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"call_function_exit\";\n" \
+	"\tid = 69;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"call_function_single_entry\";\n" \
+	"\tid = 70;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"call_function_single_exit\";\n" \
+	"\tid = 71;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"irq_work_entry\";\n" \
+	"\tid = 72;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"irq_work_exit\";\n" \
+	"\tid = 73;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t vector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"ipi_send_cpu\";\n" \
+	"\tid = 169;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_t target_cpu;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_hex_t _callsite;\n" \
+	"\t\tuint64_hex_t callback;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
 	"\tname = \"page_fault_user\";\n" \
 	"\tid = 10;\n" \
 	"\tstream_id = 0;\n" \
@@ -939,56 +3237,866 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	"};\n" \
 	"\n" \
 	"event {\n" \
-	"\tname = \"sched_process_fork\";\n" \
-	"\tid = 12;\n" \
+	"\tname = \"timer_start\";\n" \
+	"\tid = 74;\n" \
 	"\tstream_id = 0;\n" \
 	"\tfields := struct {\n" \
-	"\t\tint32_t parent_pid;\n" \
-	"\t\tint32_t child_pid;\n" \
-	"\t\tint32_t child_tgid;\n" \
+	"\t\tuint64_hex_t timer;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t\tuint64_t expires;\n" \
+	"\t\tuint32_hex_t flags;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \
 	"event {\n" \
-	"\tname = \"sched_process_exec\";\n" \
-	"\tid = 13;\n" \
+	"\tname = \"timer_cancel\";\n" \
+	"\tid = 75;\n" \
 	"\tstream_id = 0;\n" \
 	"\tfields := struct {\n" \
-	"\t\tint32_t pid;\n" \
-	"\t\tint32_t old_pid;\n" \
-	"\t\tstring filename;\n" \
+	"\t\tuint64_hex_t timer;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \
 	"event {\n" \
-	"\tname = \"sched_process_exit\";\n" \
-	"\tid = 14;\n" \
+	"\tname = \"timer_expire_entry\";\n" \
+	"\tid = 76;\n" \
 	"\tstream_id = 0;\n" \
 	"\tfields := struct {\n" \
-	"\t\tint32_t pid;\n" \
-	"\t\tint32_t prio;\n" \
+	"\t\tuint64_hex_t timer;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t\tuint64_t now;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \
 	"event {\n" \
-	"\tname = \"task_rename\";\n" \
-	"\tid = 15;\n" \
+	"\tname = \"timer_expire_exit\";\n" \
+	"\tid = 77;\n" \
 	"\tstream_id = 0;\n" \
 	"\tfields := struct {\n" \
-	"\t\tint32_t pid;\n" \
-	"\t\tutf8_t oldcomm[16];\n" \
-	"\t\tutf8_t newcomm[16];\n" \
-	"\t\tint16_t oom_score_adj;\n" \
+	"\t\tuint64_hex_t timer;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \
 	"event {\n" \
-	"\tname = \"marker\";\n" \
-	"\tid = 16;\n" \
+	"\tname = \"hrtimer_start\";\n" \
+	"\tid = 78;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t hrtimer;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t\tint64_t expires;\n" \
+	"\t\tint64_t softexpires;\n" \
+	"\t\tuint32_hex_t mode;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"hrtimer_cancel\";\n" \
+	"\tid = 79;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t hrtimer;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"hrtimer_expire_entry\";\n" \
+	"\tid = 80;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t hrtimer;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t\tint64_t now;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"hrtimer_expire_exit\";\n" \
+	"\tid = 81;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t hrtimer;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"itimer_state\";\n" \
+	"\tid = 82;\n" \
 	"\tstream_id = 0;\n" \
 	"\tfields := struct {\n" \
 	"\t\tint32_t tid;\n" \
-	"\t\tstring text;\n" \
+	"\t\tenum : uint32_t { \"real\" = 0, \"virtual\" = 1, \"prof\" = 2 } which;\n" \
+	"\t\tuint64_t expires;\n" \
+	"\t\tuint64_t _value;\n" \
+	"\t\tuint64_t interval;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"itimer_expire\";\n" \
+	"\tid = 83;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tenum : uint32_t { \"real\" = 0, \"virtual\" = 1, \"prof\" = 2 } which;\n" \
+	"\t\tint32_t pid;\n" \
+	"\t\tuint64_t now;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tick_stop\";\n" \
+	"\tid = 84;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_t success;\n" \
+	"\t\tuint32_hex_t dependency;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_page_alloc\";\n" \
+	"\tid = 120;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t pfn;\n" \
+	"\t\tuint32_t order;\n" \
+	"\t\tuint32_hex_t gfp_flags;\n" \
+	"\t\tint32_t migratetype;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_page_free\";\n" \
+	"\tid = 121;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t pfn;\n" \
+	"\t\tuint32_t order;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"kmalloc\";\n" \
+	"\tid = 122;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t call_site;\n" \
+	"\t\tuint64_hex_t ptr;\n" \
+	"\t\tuint64_t bytes_req;\n" \
+	"\t\tuint64_t bytes_alloc;\n" \
+	"\t\tuint32_hex_t gfp_flags;\n" \
+	"\t\tint32_t node;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"kfree\";\n" \
+	"\tid = 123;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t call_site;\n" \
+	"\t\tuint64_hex_t ptr;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"kmem_cache_alloc\";\n" \
+	"\tid = 124;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t call_site;\n" \
+	"\t\tuint64_hex_t ptr;\n" \
+	"\t\tuint64_t bytes_req;\n" \
+	"\t\tuint64_t bytes_alloc;\n" \
+	"\t\tuint32_hex_t gfp_flags;\n" \
+	"\t\tint32_t node;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"kmem_cache_free\";\n" \
+	"\tid = 125;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t call_site;\n" \
+	"\t\tuint64_hex_t ptr;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_kswapd_wake\";\n" \
+	"\tid = 128;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t nid;\n" \
+	"\t\tint32_t zid;\n" \
+	"\t\tint32_t order;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_kswapd_sleep\";\n" \
+	"\tid = 129;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t nid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_direct_reclaim_begin\";\n" \
+	"\tid = 130;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t order;\n" \
+	"\t\tuint32_hex_t gfp_flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_direct_reclaim_end\";\n" \
+	"\tid = 131;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_t nr_reclaimed;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_memcg_reclaim_begin\";\n" \
+	"\tid = 132;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t order;\n" \
+	"\t\tuint32_hex_t gfp_flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_memcg_reclaim_end\";\n" \
+	"\tid = 133;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_t nr_reclaimed;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_vmscan_write_folio\";\n" \
+	"\tid = 134;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_t pfn;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mark_victim\";\n" \
+	"\tid = 135;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t pid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_filemap_add_to_page_cache\";\n" \
+	"\tid = 112;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t s_dev;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_t i_ino;\n" \
+	"\t\tuint64_t index;\n" \
+	"\t\tuint64_t pfn;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"mm_filemap_delete_from_page_cache\";\n" \
+	"\tid = 113;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t s_dev;\n" \
+	"\t\tuint32_t reserved;\n" \
+	"\t\tuint64_t i_ino;\n" \
+	"\t\tuint64_t index;\n" \
+	"\t\tuint64_t pfn;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"writeback_dirty_inode\";\n" \
+	"\tid = 114;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t s_dev;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tuint64_t i_ino;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"writeback_single_inode\";\n" \
+	"\tid = 115;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t s_dev;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tuint64_t i_ino;\n" \
+	"\t\tint64_t nr_to_write;\n" \
+	"\t\tint64_t wrote;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"writeback_pages_written\";\n" \
+	"\tid = 116;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint64_t pages;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"folio_wait_writeback\";\n" \
+	"\tid = 117;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_hex_t s_dev;\n" \
+	"\t\tuint64_t i_ino;\n" \
+	"\t\tuint64_t index;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_bio_queue\";\n" \
+	"\tid = 96;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_bio_backmerge\";\n" \
+	"\tid = 97;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_bio_frontmerge\";\n" \
+	"\tid = 98;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_getrq\";\n" \
+	"\tid = 99;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_split\";\n" \
+	"\tid = 100;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint64_t new_sector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_bio_remap\";\n" \
+	"\tid = 101;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_hex_t old_dev;\n" \
+	"\t\tuint32_t reserved2;\n" \
+	"\t\tuint64_t old_sector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_bio_complete\";\n" \
+	"\tid = 102;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t error;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_rq_insert\";\n" \
+	"\tid = 103;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_rq_issue\";\n" \
+	"\tid = 104;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_rq_merge\";\n" \
+	"\tid = 105;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_rq_requeue\";\n" \
+	"\tid = 106;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_rq_complete\";\n" \
+	"\tid = 107;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t nr_sector;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t\tenum : uint8_t { \"read\" = 0, \"write\" = 1, \"flush\" = 2, \"discard\" = 3, \"secure_erase\" = 4, \"write_zeroes\" = 5, \"driver_in\" = 6, \"driver_out\" = 7, \"other\" = 255 } op;\n" \
+	"\t\tuint8_hex_t flags;\n" \
+	"\t\tuint16_t reserved;\n" \
+	"\t\tint32_t error;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_plug\";\n" \
+	"\tid = 108;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_unplug\";\n" \
+	"\tid = 109;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t nr_rq;\n" \
+	"\t\tuint32_t explicit;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_touch_buffer\";\n" \
+	"\tid = 110;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t _size;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"block_dirty_buffer\";\n" \
+	"\tid = 111;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_hex_t dev;\n" \
+	"\t\tuint32_t _size;\n" \
+	"\t\tuint64_t sector;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"net_dev_queue\";\n" \
+	"\tid = 140;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tuint32_t len;\n" \
+	"\t\tuint16_hex_t protocol;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"net_dev_xmit\";\n" \
+	"\tid = 141;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tuint32_t len;\n" \
+	"\t\tint32_t rc;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"netif_receive_skb\";\n" \
+	"\tid = 142;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tuint32_t len;\n" \
+	"\t\tuint16_hex_t protocol;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"netif_rx\";\n" \
+	"\tid = 143;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tuint32_t len;\n" \
+	"\t\tuint16_hex_t protocol;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"napi_poll\";\n" \
+	"\tid = 144;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t napi;\n" \
+	"\t\tint32_t work;\n" \
+	"\t\tint32_t budget;\n" \
+	"\t\tstring dev_name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"kfree_skb\";\n" \
+	"\tid = 145;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tuint64_hex_t location;\n" \
+	"\t\tuint32_t reason;\n" \
+	"\t\tuint16_hex_t protocol;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"consume_skb\";\n" \
+	"\tid = 146;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"skb_copy_datagram_iovec\";\n" \
+	"\tid = 147;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skbaddr;\n" \
+	"\t\tint32_t len;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"inet_sock_set_state\";\n" \
+	"\tid = 148;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tenum : uint32_t { \"ESTABLISHED\" = 1, \"SYN_SENT\" = 2, \"SYN_RECV\" = 3, \"FIN_WAIT1\" = 4, \"FIN_WAIT2\" = 5, \"TIME_WAIT\" = 6, \"CLOSE\" = 7, \"CLOSE_WAIT\" = 8, \"LAST_ACK\" = 9, \"LISTEN\" = 10, \"CLOSING\" = 11, \"NEW_SYN_RECV\" = 12 } oldstate;\n" \
+	"\t\tenum : uint32_t { \"ESTABLISHED\" = 1, \"SYN_SENT\" = 2, \"SYN_RECV\" = 3, \"FIN_WAIT1\" = 4, \"FIN_WAIT2\" = 5, \"TIME_WAIT\" = 6, \"CLOSE\" = 7, \"CLOSE_WAIT\" = 8, \"LAST_ACK\" = 9, \"LISTEN\" = 10, \"CLOSING\" = 11, \"NEW_SYN_RECV\" = 12 } newstate;\n" \
+	"\t\tuint16_t sport;\n" \
+	"\t\tuint16_t dport;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t\tuint32_hex_t saddr;\n" \
+	"\t\tuint32_hex_t daddr;\n" \
+	"\t\tuint8_t saddr_v6[16];\n" \
+	"\t\tuint8_t daddr_v6[16];\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sock_send_length\";\n" \
+	"\tid = 149;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t ret;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"sock_recv_length\";\n" \
+	"\tid = 150;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tint32_t ret;\n" \
+	"\t\tuint32_hex_t flags;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tcp_retransmit_skb\";\n" \
+	"\tid = 151;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tenum : uint32_t { \"ESTABLISHED\" = 1, \"SYN_SENT\" = 2, \"SYN_RECV\" = 3, \"FIN_WAIT1\" = 4, \"FIN_WAIT2\" = 5, \"TIME_WAIT\" = 6, \"CLOSE\" = 7, \"CLOSE_WAIT\" = 8, \"LAST_ACK\" = 9, \"LISTEN\" = 10, \"CLOSING\" = 11, \"NEW_SYN_RECV\" = 12 } state;\n" \
+	"\t\tuint16_t sport;\n" \
+	"\t\tuint16_t dport;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t\tuint32_hex_t saddr;\n" \
+	"\t\tuint32_hex_t daddr;\n" \
+	"\t\tuint8_t saddr_v6[16];\n" \
+	"\t\tuint8_t daddr_v6[16];\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tcp_receive_reset\";\n" \
+	"\tid = 152;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tenum : uint32_t { \"ESTABLISHED\" = 1, \"SYN_SENT\" = 2, \"SYN_RECV\" = 3, \"FIN_WAIT1\" = 4, \"FIN_WAIT2\" = 5, \"TIME_WAIT\" = 6, \"CLOSE\" = 7, \"CLOSE_WAIT\" = 8, \"LAST_ACK\" = 9, \"LISTEN\" = 10, \"CLOSING\" = 11, \"NEW_SYN_RECV\" = 12 } state;\n" \
+	"\t\tuint16_t sport;\n" \
+	"\t\tuint16_t dport;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t\tuint32_hex_t saddr;\n" \
+	"\t\tuint32_hex_t daddr;\n" \
+	"\t\tuint8_t saddr_v6[16];\n" \
+	"\t\tuint8_t daddr_v6[16];\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"tcp_destroy_sock\";\n" \
+	"\tid = 153;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t skaddr;\n" \
+	"\t\tenum : uint32_t { \"ESTABLISHED\" = 1, \"SYN_SENT\" = 2, \"SYN_RECV\" = 3, \"FIN_WAIT1\" = 4, \"FIN_WAIT2\" = 5, \"TIME_WAIT\" = 6, \"CLOSE\" = 7, \"CLOSE_WAIT\" = 8, \"LAST_ACK\" = 9, \"LISTEN\" = 10, \"CLOSING\" = 11, \"NEW_SYN_RECV\" = 12 } state;\n" \
+	"\t\tuint16_t sport;\n" \
+	"\t\tuint16_t dport;\n" \
+	"\t\tenum : uint16_t { \"unspec\" = 0, \"unix\" = 1, \"inet\" = 2, \"inet6\" = 10, \"netlink\" = 16, \"packet\" = 17 } family;\n" \
+	"\t\tuint16_t protocol;\n" \
+	"\t\tuint32_hex_t saddr;\n" \
+	"\t\tuint32_hex_t daddr;\n" \
+	"\t\tuint8_t saddr_v6[16];\n" \
+	"\t\tuint8_t daddr_v6[16];\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"workqueue_queue_work\";\n" \
+	"\tid = 85;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t work;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t\tint32_t req_cpu;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"workqueue_activate_work\";\n" \
+	"\tid = 86;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t work;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"workqueue_execute_start\";\n" \
+	"\tid = 87;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t work;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"workqueue_execute_end\";\n" \
+	"\tid = 88;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t work;\n" \
+	"\t\tuint64_hex_t function;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"cpu_idle\";\n" \
+	"\tid = 160;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_t state;\n" \
+	"\t\tuint32_t cpu_id;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"cpu_frequency\";\n" \
+	"\tid = 161;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint32_t state;\n" \
+	"\t\tuint32_t cpu_id;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"suspend_resume\";\n" \
+	"\tid = 162;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t val;\n" \
+	"\t\tuint32_t start;\n" \
+	"\t\tstring action;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"console\";\n" \
+	"\tid = 163;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tstring msg;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"module_load\";\n" \
+	"\tid = 164;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_hex_t taints;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"module_free\";\n" \
+	"\tid = 165;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tstring _name;\n" \
+	"\t};\n" \
+	"};\n" \
+	"\n" \
+	"event {\n" \
+	"\tname = \"module_request\";\n" \
+	"\tid = 166;\n" \
+	"\tstream_id = 0;\n" \
+	"\tfields := struct {\n" \
+	"\t\tuint64_hex_t ip;\n" \
+	"\t\tint32_t tid;\n" \
+	"\t\tuint32_t wait;\n" \
+	"\t\tstring _name;\n" \
 	"\t};\n" \
 	"};\n" \
 	"\n" \

@@ -172,7 +172,8 @@ static ssize_t parse_values(struct ltt_session *s, const struct ltt_dynamic *d, 
 			strcpy(to + field->offset, word);
 			size += strlen(word) + 1;
 		} else if (field->kind == LTT_CHARS) {
-			strncpy(to + field->offset, word, field->size);
+			memset(to + field->offset, 0, field->size);
+			memcpy(to + field->offset, word, strnlen(word, field->size));
 		} else {
 			err = parse_number(s, field, word, to + field->offset);
 		}

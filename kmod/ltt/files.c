@@ -47,9 +47,23 @@ static int control_show(struct relayfs_object *obj, struct seq_file *m)
 static int events_store(struct relayfs_object *obj, char *text, size_t len)
 {
 	struct ltt_session *s = ltt_session_of(obj);
-	int err = ltt_begin_request(s);
+	char *asked = kstrndup(text, MAX_MARKER, GFP_KERNEL);	/* selecting takes the text apart */
+	int err;
 
-	return err ? err : ltt_end_request(s, ltt_select_events(s, text));
+	if (!asked)
+		return -ENOMEM;
+	err = ltt_begin_request(s);
+	if (!err) {
+		err = ltt_end_request(s, ltt_select_events(s, text));
+		if (!err && s->events[LTT_EVENT_CHANGE_MASK].enabled &&
+		    relayfs_channel_state(s->chan) == RELAYFS_RUNNING) {
+			const char *word = strim(asked);
+
+			ltt_write_change_mask(s, word, strlen(word));
+		}
+	}
+	kfree(asked);
+	return err;
 }
 
 static int events_show(struct relayfs_object *obj, struct seq_file *m)

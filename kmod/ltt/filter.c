@@ -8,6 +8,7 @@
 #include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/glob.h>
+#include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>

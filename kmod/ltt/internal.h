@@ -243,6 +243,9 @@ void ltt_tell_filter(struct ltt_session *s);
 /* probes_*.c */
 int ltt_register_state_probes(struct ltt_session *s);
 void ltt_unregister_state_probes(struct ltt_session *s);
+int ltt_probes_init(void);
+void ltt_probes_exit(void);
+bool ltt_write_change_mask(struct ltt_session *s, const char *text, size_t len);
 bool ltt_write_marker(struct ltt_session *s, const char *text, size_t len);
 
 /* state.c */

@@ -66,12 +66,16 @@ static struct notifier_block panic_block = { .notifier_call = on_panic, .priorit
 
 static int __init ltt_init(void)
 {
-	int err;
+	int err = ltt_probes_init();
 
-	ltt_find_tracepoints();
-	err = relayfs_register_client(&ltt_client);
 	if (err)
 		return err;
+	ltt_find_tracepoints();
+	err = relayfs_register_client(&ltt_client);
+	if (err) {
+		ltt_probes_exit();
+		return err;
+	}
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_block);
 	if (events)
 		make_boot_session();
@@ -82,6 +86,7 @@ static void __exit ltt_exit(void)
 {
 	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_block);
 	relayfs_unregister_client(&ltt_client);
+	ltt_probes_exit();
 }
 
 module_init(ltt_init);

@@ -13,30 +13,43 @@
 #define LTT_PROBES_H
 
 #include <linux/kconfig.h>
+#include <linux/string.h>
 #include <linux/tracepoint.h>
 
 #include "compat.h"
 #include "record.h"
 #include "tracepoints.h"
 
+/* Text as a record's last member; @len without the NUL behind it, for which there is room. */
+static __always_inline void ltt_put_text(char *to, const char *from, size_t len)
+{
+	memcpy(to, from, len);
+	to[len] = 0;
+}
+
 /* Is there a tracepoint of that name? A literal 0 or 1, so that it can become part of a macro's name. */
 #define LTT_HAS_TRACE(tp) __is_defined(HAVE_TRACE_##tp)
 
 /*
- * LTT_OFFER(name, tp, func): @func is the probe of event @name, if this kernel calls the probes of @tp so; LTT_OFFER_ONE_OF
- * takes two, of which one may fit. Makes ltt_probe_name, which points to NULL if none does and is not there if there is no
- * such tracepoint.
+ * LTT_OFFER(name, tp, func ...): the probe of event @name is the one of up to four functions that fits how this kernel
+ * calls the probes of @tp. Makes ltt_probe_name, which points to NULL if none fits and is not there if there is no such
+ * tracepoint.
  */
-#define LTT_OFFER_ONE_OF(name, tp, one, other)	__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, one, other)
-#define LTT_OFFER(name, tp, func)		__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, func, func)
-#define __LTT_OFFER(has, ...)			___LTT_OFFER(has, __VA_ARGS__)
-#define ___LTT_OFFER(has, ...)			LTT_OFFER_##has(__VA_ARGS__)
-#define LTT_OFFER_0(name, tp, one, other)
-#define LTT_OFFER_1(name, tp, one, other)								\
+#define LTT_OFFER(name, tp, ...)								\
+	__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, __VA_ARGS__, ltt_no_probe, ltt_no_probe, ltt_no_probe, )
+#define __LTT_OFFER(has, ...)	___LTT_OFFER(has, __VA_ARGS__)
+#define ___LTT_OFFER(has, ...)	LTT_OFFER_##has(__VA_ARGS__)
+#define LTT_OFFER_0(...)
+#define LTT_OFFER_1(name, tp, a, b, c, d, ...)								\
 	extern void *const ltt_probe_##name;								\
 	void *const ltt_probe_##name =									\
-		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, one), (void *)one,				\
-		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, other), (void *)other, NULL));
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, a), (void *)a,				\
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, b), (void *)b,				\
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, c), (void *)c,				\
+		__builtin_choose_expr(COMPAT_TRACE_CALLS(tp, d), (void *)d, NULL))));
+
+/* Of no type that a tracepoint calls; only declared. */
+void ltt_no_probe(void);
 
 /*
  * LTT_PROBE_FUNC(NAME, name, func, other, TP_PROTO(...), TP_ARGS(...)) { fill in p }
@@ -58,7 +71,7 @@ static void __maybe_unused func(void *data, proto)							\
 }													\
 static __always_inline void func##_fill(struct ltt3_##name *p, proto)
 
-/* The same for the event of the tracepoint @name, and offers it. */
+/* The same for the event of the tracepoint @name whose arguments all kernels agree on, and offers it. */
 #define LTT_PROBE(NAME, name, other, proto, args)							\
 static void probe_##name(void *data, proto);								\
 LTT_OFFER(name, name, probe_##name)									\

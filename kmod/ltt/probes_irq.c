@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Events of interrupts and traps: groups irq and exceptions. */
+/* Events of interrupts and traps: groups irq, irq_vectors, ipi and exceptions. */
 #include <linux/interrupt.h>
 #include <linux/ptrace.h>
 
+#include <trace/events/ipi.h>
 #include <trace/events/irq.h>
+#if __has_include(<asm/trace/irq_vectors.h>)
+#include <asm/trace/irq_vectors.h>
+#endif
 #if __has_include(<trace/events/exceptions.h>)
 #include <trace/events/exceptions.h>
 #elif __has_include(<asm/trace/exceptions.h>)
@@ -33,6 +37,50 @@ LTT_PROBE(SOFTIRQ_ENTRY, softirq_entry, NULL, TP_PROTO(unsigned int vec), TP_ARG
 LTT_PROBE(SOFTIRQ_EXIT, softirq_exit, NULL, TP_PROTO(unsigned int vec), TP_ARGS(vec))
 {
 	p->vec = vec;
+}
+
+LTT_PROBE(SOFTIRQ_RAISE, softirq_raise, NULL, TP_PROTO(unsigned int vec), TP_ARGS(vec))
+{
+	p->vec = vec;
+}
+
+LTT_PROBE(TASKLET_ENTRY, tasklet_entry, NULL, TP_PROTO(struct tasklet_struct *tasklet, void *func),
+	  TP_ARGS(tasklet, func))
+{
+	p->tasklet = (unsigned long)tasklet;
+	p->func = (unsigned long)func;
+}
+
+LTT_PROBE(TASKLET_EXIT, tasklet_exit, NULL, TP_PROTO(struct tasklet_struct *tasklet, void *func),
+	  TP_ARGS(tasklet, func))
+{
+	p->tasklet = (unsigned long)tasklet;
+	p->func = (unsigned long)func;
+}
+
+#define LTT_VECTOR(NAME, name)										\
+LTT_PROBE(NAME##_ENTRY, name##_entry, NULL, TP_PROTO(int vector), TP_ARGS(vector))			\
+{													\
+	p->vector = vector;										\
+}													\
+LTT_PROBE(NAME##_EXIT, name##_exit, NULL, TP_PROTO(int vector), TP_ARGS(vector))			\
+{													\
+	p->vector = vector;										\
+}
+
+LTT_VECTOR(LOCAL_TIMER, local_timer)
+LTT_VECTOR(RESCHEDULE, reschedule)
+LTT_VECTOR(CALL_FUNCTION, call_function)
+LTT_VECTOR(CALL_FUNCTION_SINGLE, call_function_single)
+LTT_VECTOR(IRQ_WORK, irq_work)
+
+LTT_PROBE(IPI_SEND_CPU, ipi_send_cpu, NULL, TP_PROTO(unsigned int cpu, unsigned long callsite, void *callback),
+	  TP_ARGS(cpu, callsite, callback))
+{
+	p->target_cpu = cpu;
+	p->reserved = 0;
+	p->callsite = callsite;
+	p->callback = (unsigned long)callback;
 }
 
 LTT_PROBE(PAGE_FAULT_USER, page_fault_user, NULL,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Events of tasks: groups sched and task. */
+/* Events of tasks: groups sched, task, signal, and the names that state_0 keeps. */
 #include <linux/binfmts.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
 
 #include <trace/events/sched.h>
+#include <trace/events/signal.h>
 #include <trace/events/task.h>
 
 #include "probes.h"
@@ -28,7 +31,7 @@ LTT_PROBE_FUNC(SCHED_SWITCH, sched_switch, probe_switch_state, next,
 	       TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state),
 	       TP_ARGS(preempt, prev, next, prev_state))
 {
-	fill_switch(p, prev, next, state_bit(preempt, __task_state_index(prev_state, prev->exit_state)));
+	fill_switch(p, prev, next, state_bit(preempt, compat_state_index(prev_state, prev->exit_state)));
 }
 
 LTT_PROBE_FUNC(SCHED_SWITCH, sched_switch, probe_switch, next,
@@ -38,7 +41,7 @@ LTT_PROBE_FUNC(SCHED_SWITCH, sched_switch, probe_switch, next,
 	fill_switch(p, prev, next, state_bit(preempt, task_state_index(prev)));
 }
 
-LTT_OFFER_ONE_OF(sched_switch, sched_switch, probe_switch_state, probe_switch)
+LTT_OFFER(sched_switch, sched_switch, probe_switch_state, probe_switch)
 
 LTT_PROBE(SCHED_WAKING, sched_waking, task, TP_PROTO(struct task_struct *task), TP_ARGS(task))
 {
@@ -52,6 +55,22 @@ LTT_PROBE(SCHED_WAKEUP, sched_wakeup, task, TP_PROTO(struct task_struct *task), 
 	p->pid = task->pid;
 	p->prio = task->prio;
 	p->target_cpu = task_cpu(task);
+}
+
+LTT_PROBE(SCHED_WAKEUP_NEW, sched_wakeup_new, task, TP_PROTO(struct task_struct *task), TP_ARGS(task))
+{
+	p->pid = task->pid;
+	p->prio = task->prio;
+	p->target_cpu = task_cpu(task);
+}
+
+LTT_PROBE(SCHED_MIGRATE_TASK, sched_migrate_task, task, TP_PROTO(struct task_struct *task, int dest_cpu),
+	  TP_ARGS(task, dest_cpu))
+{
+	p->pid = task->pid;
+	p->prio = task->prio;
+	p->orig_cpu = task_cpu(task);
+	p->dest_cpu = dest_cpu;
 }
 
 LTT_PROBE(SCHED_PROCESS_FORK, sched_process_fork, child,
@@ -72,8 +91,7 @@ static void probe_exec(void *data, struct task_struct *task, pid_t old_pid, stru
 		return;
 	p->pid = task->pid;
 	p->old_pid = old_pid;
-	memcpy(p->filename, bprm->filename, len);
-	p->filename[len] = 0;
+	ltt_put_text(p->filename, bprm->filename, len);
 	ltt_end(&slot, data);
 }
 LTT_OFFER(sched_process_exec, sched_process_exec, probe_exec)
@@ -93,7 +111,70 @@ LTT_PROBE_FUNC(SCHED_PROCESS_EXIT, sched_process_exit, probe_exit, task,
 	p->prio = task->prio;
 }
 
-LTT_OFFER_ONE_OF(sched_process_exit, sched_process_exit, probe_exit_group, probe_exit)
+LTT_OFFER(sched_process_exit, sched_process_exit, probe_exit_group, probe_exit)
+
+LTT_PROBE(SCHED_PROCESS_FREE, sched_process_free, task, TP_PROTO(struct task_struct *task), TP_ARGS(task))
+{
+	p->pid = task->pid;
+	p->prio = task->prio;
+}
+
+LTT_PROBE(SCHED_PROCESS_WAIT, sched_process_wait, NULL, TP_PROTO(struct pid *pid), TP_ARGS(pid))
+{
+	p->tid = current->pid;
+	p->pid = pid_nr(pid);
+	p->prio = current->prio;
+}
+
+LTT_PROBE(SCHED_PI_SETPRIO, sched_pi_setprio, task, TP_PROTO(struct task_struct *task, struct task_struct *waiter),
+	  TP_ARGS(task, waiter))
+{
+	p->pid = task->pid;
+	p->oldprio = task->prio;
+	p->newprio = waiter ? min(task->normal_prio, waiter->prio) : task->normal_prio;
+}
+
+/* The third argument went in 6.8. */
+LTT_PROBE_FUNC(SCHED_STAT_RUNTIME, sched_stat_runtime, probe_runtime, task,
+	       TP_PROTO(struct task_struct *task, u64 runtime), TP_ARGS(task, runtime))
+{
+	p->pid = task->pid;
+	p->reserved = 0;
+	p->runtime = runtime;
+}
+
+LTT_PROBE_FUNC(SCHED_STAT_RUNTIME, sched_stat_runtime, probe_runtime_virtual, task,
+	       TP_PROTO(struct task_struct *task, u64 runtime, u64 vruntime), TP_ARGS(task, runtime, vruntime))
+{
+	p->pid = task->pid;
+	p->reserved = 0;
+	p->runtime = runtime;
+}
+
+LTT_OFFER(sched_stat_runtime, sched_stat_runtime, probe_runtime, probe_runtime_virtual)
+
+static __always_inline void fill_newtask(struct ltt3_task_newtask *p, const struct task_struct *task, u64 clone_flags)
+{
+	p->tid = current->pid;
+	p->pid = task->pid;
+	p->clone_flags = clone_flags;
+	p->oom_score_adj = task->signal->oom_score_adj;
+}
+
+/* The flags are 64 bits wide since 6.18, whatever long is. */
+LTT_PROBE_FUNC(TASK_NEWTASK, task_newtask, probe_newtask, task,
+	       TP_PROTO(struct task_struct *task, unsigned long clone_flags), TP_ARGS(task, clone_flags))
+{
+	fill_newtask(p, task, clone_flags);
+}
+
+LTT_PROBE_FUNC(TASK_NEWTASK, task_newtask, probe_newtask_u64, task,
+	       TP_PROTO(struct task_struct *task, u64 clone_flags), TP_ARGS(task, clone_flags))
+{
+	fill_newtask(p, task, clone_flags);
+}
+
+LTT_OFFER(task_newtask, task_newtask, probe_newtask, probe_newtask_u64)
 
 LTT_PROBE(TASK_RENAME, task_rename, task, TP_PROTO(struct task_struct *task, const char *comm), TP_ARGS(task, comm))
 {
@@ -102,6 +183,35 @@ LTT_PROBE(TASK_RENAME, task_rename, task, TP_PROTO(struct task_struct *task, con
 	memset(p->newcomm, 0, LTT3_COMM_LEN);
 	memcpy(p->newcomm, comm, strnlen(comm, LTT3_COMM_LEN));
 	p->oom_score_adj = task->signal->oom_score_adj;
+}
+
+/* What is told of a signal's origin; @info may be one of two numbers instead of an address. */
+#define FILL_SIGNAL(p, number, info)									\
+do {													\
+	bool told__ = (info) != SEND_SIG_NOINFO && (info) != SEND_SIG_PRIV;				\
+													\
+	(p)->tid = current->pid;									\
+	(p)->sig = number;										\
+	(p)->errno = told__ ? (info)->si_errno : 0;							\
+	(p)->code = told__ ? (info)->si_code : (info) == SEND_SIG_PRIV ? SI_KERNEL : SI_USER;		\
+} while (0)
+
+LTT_PROBE(SIGNAL_GENERATE, signal_generate, task,
+	  TP_PROTO(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result),
+	  TP_ARGS(sig, info, task, group, result))
+{
+	FILL_SIGNAL(p, sig, info);
+	p->pid = task->pid;
+	p->group = group;
+	p->result = result;
+}
+
+LTT_PROBE(SIGNAL_DELIVER, signal_deliver, NULL,
+	  TP_PROTO(int sig, struct kernel_siginfo *info, struct k_sigaction *action), TP_ARGS(sig, info, action))
+{
+	FILL_SIGNAL(p, sig, info);
+	p->sa_handler = (unsigned long)action->sa.sa_handler;
+	p->sa_flags = action->sa.sa_flags;
 }
 
 /* -------------------------------------------------------------------------------------------------- what state is --- */

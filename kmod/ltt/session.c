@@ -173,6 +173,7 @@ static struct relayfs_object *session_mkdir(const char *name)
 	for (i = 0; i < LTT_N_EVENTS; i++)
 		s->events[i].writers = relayfs_writers(s->chan);
 	s->events[LTT_EVENT_MARKER].enabled = true;
+	s->events[LTT_EVENT_CHANGE_MASK].enabled = true;
 	ltt_state_init(&s->state, &s->uuid, s->wall_offset);
 	if (!relayfs_object_init(&s->obj, THIS_MODULE, session_release)) {
 		relayfs_channel_close(s->chan);

@@ -7,6 +7,7 @@
  */
 #include <linux/cpu.h>
 #include <linux/export.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/smp.h>

@@ -260,6 +260,11 @@ static const struct super_operations super_ops = {
 	.show_options = show_options,
 };
 
+/* A name that was looked for and is not there is forgotten at once. */
+static const struct dentry_operations dentry_operations = {
+	.d_delete = always_delete_dentry,
+};
+
 static int fill_super(struct super_block *sb, struct fs_context *fc)
 {
 	struct inode *inode;
@@ -269,7 +274,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	sb->s_magic = RELAYFS_MAGIC;
 	sb->s_op = &super_ops;
 	sb->s_time_gran = 1;
-	compat_set_dentry_operations(sb, &simple_dentry_operations);
+	compat_set_dentry_operations(sb, &dentry_operations);
 	inode = relayfs_make_inode(sb, S_IFDIR, NULL);
 	if (!inode)
 		return -ENOMEM;

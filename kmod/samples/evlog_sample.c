@@ -12,7 +12,7 @@ static DECLARE_COMPLETION(interrupted);
 
 static void log_from_interrupt(struct irq_work *work)
 {
-	evlog_write(LTT3_FACILITY_LOCAL0, LTT3_LEVEL_DEBUG, SAMPLE_INTERRUPT, "in an interrupt: %d", !!in_irq());
+	evlog_write(LTT3_FACILITY_LOCAL0, LTT3_LEVEL_DEBUG, SAMPLE_INTERRUPT, "in an interrupt: %d", !!hardirq_count());
 	complete(&interrupted);
 }
 static DEFINE_IRQ_WORK(interrupt, log_from_interrupt);

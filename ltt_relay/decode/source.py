@@ -173,8 +173,9 @@ class Source:
             trouble = np.zeros((_MAX_PROBLEMS_A_LOAD, 4), np.int64)
             counts = np.zeros((some.size, self._counts.shape[1]), np.int64)
             found = self.walker.count(buffer, starts, packets, counts, trouble)
-            self._counts[some] = counts
             problems += self._trouble(packets, starts, counts, trouble[: min(found, _MAX_PROBLEMS_A_LOAD)])
+            problems += self._skip_strangers(packets, counts)
+            self._counts[some] = counts
         self._counted[rows] = True
         return problems
 
@@ -228,6 +229,18 @@ class Source:
             row = rows[packet]
             found = str(int(counts[packet].sum()))
             problems.append(self._problem(row, int(row["offset"]), "record_count", str(int(told[packet])), found))
+        return problems
+
+    def _skip_strangers(self, rows: np.ndarray, counts: np.ndarray) -> list[Problem]:
+        """A record whose event belongs to another kind of stream is damage: nothing reads it here."""
+        problems: list[Problem] = []
+        homes = np.array([event.event.stream for event in self.plan.events], np.int64)
+        for packet, kind in np.argwhere((counts[:, :-1] > 0) & (homes != rows["stream"][:, None])):
+            row, event = rows[packet], self.plan.events[kind].event
+            code, expected = TROUBLE[3][0], "an event of this kind of stream"
+            problems.append(self._problem(row, int(row["offset"]), code, expected, event.name))
+            counts[packet, -1] += counts[packet, kind]
+            counts[packet, kind] = 0
         return problems
 
     def _problem(self, row: np.ndarray, offset: int, code: str, expected: str, found: str) -> Problem:

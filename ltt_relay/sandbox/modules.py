@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ltt_relay.capture import kbuild
 from ltt_relay.capture.modules import MODULES
 from ltt_relay.sandbox.cache import cache_dir, locked, staging
+from ltt_relay.sandbox.toolchain import prefix_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,8 @@ def build_modules(kernel: Kernel, sources: Path | None = None) -> Path:
             if not final.exists():
                 logger.info("building the modules for %s", kernel.version)
                 with staging(final) as out:
-                    kbuild.build(kernel.build, out, sources=sources)
+                    prefix = prefix_for(kernel, out, sources)
+                    kbuild.build(kernel.build, out, sources=sources, prefix=prefix)
                 _prune(builds)
     os.utime(final)
     return final

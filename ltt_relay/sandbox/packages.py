@@ -168,6 +168,16 @@ class PackageIndex:
                 found.setdefault(fields["Package"], fields)
         return found
 
+    def closure(self, names: list[str]) -> list[str]:
+        """Return the names of these packages and of all that they depend on, recommendations left out.
+
+        Raises:
+            UnreachableError: the index has not all of them.
+
+        """
+        text = _apt("apt-get", *self._options(), "-s", "--no-install-recommends", "install", *names)
+        return [line.split()[1] for line in text.splitlines() if line.startswith("Inst ")]
+
     def download(self, names: list[str], into: Path) -> list[Path]:
         """Download the newest version of each package; one retry with a fresh index, since old files vanish.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from ltt_relay.formats.base import Event, UnknownEventError
-from ltt_relay.formats.layout import Chars, CString, resolve
+from ltt_relay.formats.layout import Blob, Chars, CString, resolve
 from ltt_relay.formats.ltt3 import EVENTS, FORMAT, HEADER_SIZE, PACKET, RECORD
 
 
@@ -28,6 +28,8 @@ def test_a_record_that_construct_builds_is_parsed_back(event: Event) -> None:
             values["args"] = [7] * 2
         elif isinstance(resolve(member), Chars | CString):
             values[member.name] = "näme"
+        elif isinstance(resolve(member), Blob):
+            values[member.name] = bytes(range(16))
         else:
             values[member.name] = 2 if member.name == "nargs" else 1
     payload = event.payload.build(values)
