@@ -306,20 +306,20 @@ def _declared(file: Path, dialect: Dialect, cpu: bool) -> Iterator[Custom]:
     payload = next(e for e in events(KINDS, dialect.layouts(), dialect.order) if e.id == NEW_EVENT).payload
     struct_size, head = payload.sizeof(), 5 + cpu
     whole = head + struct_size + 2
-    size_bytes = _struct.pack(f"{dialect.order}H", whole)
+    # The last byte of its last text is always NUL.
+    tail = b"\0" + _struct.pack(f"{dialect.order}H", whole)
     with file.open("rb") as stream:
-        kept = b""
-        while more := stream.read(piece):
-            data = kept + more
-            at = data.find(size_bytes, whole - 2)
-            while at >= 0:
+        for start in range(0, file.stat().st_size, piece):
+            stream.seek(start)
+            data = stream.read(piece + whole)
+            at = data.find(tail, struct_size + 4) + 1
+            while at > 0:
                 begin = at - struct_size - 5
-                if data[begin] == NEW_EVENT and not data[begin + 28] and not data[begin + 128] and not data[at - 1]:
+                if data[begin] == NEW_EVENT and not data[begin + 28] and not data[begin + 128]:
                     found = payload.parse(data[begin + 5 : at])
                     if CUSTOM < found.event_id < CUSTOM_IDS and found.format_type <= 4:
                         yield Custom(found.event_id, found.event_type, found.description, found.format_type)
-                at = data.find(size_bytes, at + 1)
-            kept = data[-whole:]
+                at = data.find(tail, at) + 1
 
 
 class _Reader:
@@ -332,8 +332,11 @@ class _Reader:
         self.cpu, self.file, self.number, self.buffer_size, self.problems = cpu, file, number, buffer_size, problems
         assert isinstance(format.framing, ClassicFraming)
         self.framing = format.framing
-        self._start = format.event("buffer_start").payload
-        self._end = format.event("buffer_end").payload
+        # As construct has it, but a file has thousands of them.
+        letters = {number: "".join({4: "I", 8: "Q"}[slot.size] for slot in dialect.layouts()[number])
+                   for number in (BUFFER_START, BUFFER_END)}  # fmt: skip
+        self._start = _struct.Struct(dialect.order + letters[BUFFER_START])
+        self._end = _struct.Struct(dialect.order + letters[BUFFER_END])
         self._old = dialect.old
 
     def packets(self) -> list[Packet]:
@@ -363,21 +366,22 @@ class _Reader:
         if sequence == 0 and framing.cpu and not self._old:
             first = start_length + framing.length(START)
             self.cpu = head[first] if first < len(head) else self.cpu
-        start = self._start.parse(head[5:])
-        begin = _wall(start)
-        if not 0 <= begin < 1 << 62:
-            self._problem(sequence, at, "packet_header", "a wall clock", f"{start.sec} s, {start.usec} us")
+        sec, usec, *_, buffer_id = self._start.unpack_from(head, 5)
+        begin = sec * 1_000_000_000 + usec * 1000
+        if begin >= 1 << 62:
+            self._problem(sequence, at, "packet_header", "a wall clock", f"{sec} s, {usec} us")
             return None
         content, end = self._end_of(stream, at, sequence, room)
         when: int | None = None
         if end is not None and not self._old:
             stream.seek(at + end)
-            when = _wall(self._end.parse(stream.read(framing.length(BUFFER_END))[5:]))
+            sec, usec, _ = self._end.unpack_from(stream.read(5 + self._end.size), 5)
+            when = sec * 1_000_000_000 + usec * 1000
             if when and not begin <= when < begin + (1 << 61):
                 self._problem(sequence, at + end, "time_backward", f"an end at {begin} ns or later", str(when))
             if not when or not begin <= when < begin + (1 << 61):
                 when = None
-        return Packet(self.number, at, 0, content, self.cpu, begin, when, sequence=start.buffer_id)
+        return Packet(self.number, at, 0, content, self.cpu, begin, when, sequence=buffer_id)
 
     def _end_of(self, stream: Any, at: int, sequence: int, room: int) -> tuple[int, int | None]:
         """Return where the last record ends, and where BUFFER_END's id is, None if there is none."""
@@ -436,10 +440,6 @@ class _Reader:
                 stream.seek(packet.offset)
                 named |= {place.cpu for place in places(self.framing, stream.read(packet.content), packet.content)}
         return named - {-1}
-
-
-def _wall(clock: Any) -> int:
-    return int(clock.sec) * 1_000_000_000 + int(clock.usec) * 1000
 
 
 def _apart(packets: list[Packet], readers: list[_Reader]) -> tuple[list[Packet], tuple[int, ...]]:
