@@ -24,9 +24,10 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
         chunks = [pa.ListArray.from_arrays(chunk.offsets, chunk.values.cast(pa.string())) for chunk in column.chunks]
         joined = pc.binary_join(pa.chunked_array(chunks, pa.list_(pa.string())), " ")
         brackets = [pa.scalar(text, pa.large_string()) for text in ("[", "]", "")]
-        return pc.binary_join_element_wise(brackets[0], joined.cast(pa.large_string()), *brackets[1:])
+        whole = pc.binary_join_element_wise(brackets[0], joined.cast(pa.large_string()), *brackets[1:])
+        return pc.if_else(column.is_valid(), whole, pa.scalar("?", pa.large_string()))
     elif pa.types.is_large_binary(kind):
-        return pa.array([value.hex() for value in column.to_pylist()], pa.large_string())
+        return pa.array(["?" if value is None else value.hex() for value in column.to_pylist()], pa.large_string())
     return pc.fill_null(column.cast(pa.large_string()), "?")
 
 

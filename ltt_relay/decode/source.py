@@ -58,6 +58,7 @@ _COUNT_WINDOW: Final = 1 << 20
 #: Packets that are counted to tell how many records there are of each kind.
 _SAMPLE: Final = 64
 _TRIES: Final = 3
+_BYTES_A_RECORD: Final = 80
 #: Bytes of packets below which threads take longer to start than they save.
 _WORTH_THREADS: Final = 16 << 20
 #: Characters that the kernel keeps of a program's name.
@@ -322,6 +323,8 @@ class Source:
         held_by = found["records"].copy()
         if (held_by < 0).any():
             held_by = self.counts()[self._of_events()].sum(axis=1)
+        # Text is about as long in a frame as in its packet, however few the records are.
+        held_by = np.maximum(held_by, found["content"] // _BYTES_A_RECORD)
         edge, held = since, 0
         for i in np.argsort(found["begin"], kind="stable"):
             begin, more = int(found["begin"][i]), int(held_by[i])

@@ -436,7 +436,17 @@ def concatenate(paths: Iterable[str | Path], **options: Any) -> dict[str, pd.Dat
         for name, frame in found.items():
             frame.insert(0, "trace", pd.Series(pd.Categorical([path] * len(frame), categories=known)))
             collected.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in collected.items()}
+    return {name: _joined(parts) for name, parts in collected.items()}
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames one behind the other; a column of categories has those of all of them."""
+    for column in parts[0]:
+        if isinstance(parts[0][column].dtype, pd.CategoricalDtype):
+            known = dict.fromkeys(name for part in parts for name in part[column].cat.categories)
+            for part in parts:
+                part[column] = part[column].cat.set_categories(list(known))
+    return pd.concat(parts, ignore_index=True)
 
 
 if sys.byteorder != "little":  # pragma: no cover

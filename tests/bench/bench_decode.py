@@ -213,6 +213,8 @@ def run(count: int = 20_000_000, runs: int = 5, captured: Path | None = None) ->
         _same(bench, trace)
         _beside_peers(bench, trace, count, size)
         _parts(bench, trace, count, size)
+        stages = bench.ours("stages", trace)
+        print("CPU ns a record: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
         _threads(bench, trace, count, size)
         tenth = write_trace(Path(work) / "tenth", count // 10)
         short, long = (bench.ours("iter_frames", path) for path in (tenth, trace))

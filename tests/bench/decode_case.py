@@ -19,6 +19,9 @@ import numpy as np
 import pandas as pd
 
 import ltt_relay
+from ltt_relay.decode import frames as frames_module
+from ltt_relay.decode import gather, packets, parts, reader, source, variable, walk_length
+from ltt_relay.decode import trace as trace_module
 
 Frames = dict[str, pd.DataFrame]
 
@@ -41,6 +44,40 @@ def _range(path: str) -> Frames:
 def _rare(path: str) -> Frames:
     """The event that bench_decode put into one packet of a hundred."""
     return ltt_relay.open(path).frames("sched_process_exit")
+
+
+def _stages(path: str) -> dict[str, float]:
+    """CPU ns a record of each stage, the best of five; what is left is Python between them."""
+    places: dict[str, tuple[Any, str]] = {
+        "index": (trace_module, "open_source"), "sample": (source.Source, "_room"),
+        "read": (packets.Files, "read_into"), "walk": (walk_length, "_find"), "order": (reader, "order"),
+        "gather": (gather, "gather"), "find parts": (parts, "locate"),
+        "text and lists": (variable.VariableColumn, "append"), "frame": (frames_module, "event_frame"),
+    }  # fmt: skip
+    spent: dict[str, float] = {}
+
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            before = time.process_time()
+            try:
+                return function(*given, **named)
+            finally:
+                spent[stage] += time.process_time() - before
+
+        return call
+
+    for stage, (holder, name) in places.items():
+        setattr(holder, name, timed(stage, getattr(holder, name)))
+    best: dict[str, float] = {}
+    for _ in range(5):
+        spent |= dict.fromkeys(places, 0.0)
+        before = time.process_time()
+        found = _all(path)
+        records = sum(map(len, found.values()))
+        spent["all"] = time.process_time() - before
+        del found
+        best = {stage: min(value / records * 1e9, best.get(stage, 1e9)) for stage, value in spent.items()}
+    return best
 
 
 CASES: dict[str, Callable[[str], Any]] = {
@@ -90,6 +127,10 @@ def main(name: str, path: str, small: str) -> None:
     if name.startswith("memcpy"):
         _, size, threads = name.split()
         print(json.dumps({"seconds": _memcpy(int(size), int(threads))}))
+        return
+    if name == "stages":
+        _all(small)
+        print(json.dumps(_stages(path)))
         return
     case = CASES[name.removesuffix(" sums")]
     case(small)

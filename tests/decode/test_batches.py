@@ -130,3 +130,24 @@ def test_every_code_of_a_problem_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
     for code, meaning in CODES.items():
         assert f"| `{code}` | {meaning} |" in page, "docs/problems.md lacks it"
+
+
+def test_many_traces_in_one_frame_keep_their_categories(trace: Path, tmp_path: Path) -> None:
+    """Names that only one of the traces has made the column one of objects."""
+    other = write_trace(tmp_path / "other", 2000, cpus=1, seed=2)
+    state = other / "state_0"
+    state.write_bytes(state.read_bytes().replace(b"task-7\0", b"tusk-7\0"))
+    frames = ltt_relay.concatenate([trace, other])
+    comm = frames["sched_switch"]["comm"]
+    assert {"task-7", "tusk-7"} <= set(comm.cat.categories)
+    assert len(comm) == sum(len(ltt_relay.open(path)["sched_switch"]) for path in (trace, other))
+    assert list(frames["sched_switch"]["trace"].unique()) == [str(trace), str(other)]
+
+
+def test_a_window_of_long_texts_is_bounded_by_their_bytes(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "t", 4000, cpus=2, packet_size=16384)
+    windows = list(ltt_relay.open(path).iter_frames(max_bytes=64_000))
+    assert len(windows) > 4
+    sizes = [sum(frame.memory_usage(index=False).sum() for frame in frames.values()) for frames in windows]
+    assert max(sizes) < 2 * 64_000
+    assert sum(len(frame) for frames in windows for name, frame in frames.items() if name[:5] != "state") == 4000
