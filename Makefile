@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
 	libelf1 dpkg-dev dkms mandoc zsh fish
 # What benchmarks compare with.
-PEERS := lttng-tools trace-cmd
+PEERS := lttng-tools trace-cmd linux-perf
 
 .PHONY: help setup lint test test-debug-kernel generate demo bench modules man clean
 

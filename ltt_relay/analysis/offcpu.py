@@ -24,22 +24,25 @@ _VECTORS: Final = {
 _ASLEEP: Final = tuple(STATES.index(name) for name in ("sleeping", "blocked", "stopped", "dead"))
 
 
-def _contexts(trace: Source) -> list[pd.DataFrame]:
-    """Intervals that are not the current task's own doing: begin, end, cpu, context."""
+def _contexts(trace: Source) -> list[tuple[pd.DataFrame, pd.Categorical]]:
+    """Intervals that are not the current task's own doing (begin, end, cpu), and what each is."""
     found = []
     if "softirq_entry" in trace and "softirq_exit" in trace:
         soft = soft_intervals(trace)
-        found.append(soft.assign(context="softirq " + soft["vec"].astype(str)))
+        kinds = pd.Categorical(soft["vec"])
+        found.append((soft, kinds.rename_categories([f"softirq {name}" for name in kinds.categories])))
     if "irq_handler_entry" in trace and "irq_handler_exit" in trace:
         hard = handler_intervals(trace)
-        found.append(hard.assign(context="irq " + hard["name"].astype(str)))
+        kinds = pd.Categorical(hard["name"])
+        found.append((hard, kinds.rename_categories([f"irq {name}" for name in kinds.categories])))
     for name, context in _VECTORS.items():
         if f"{name}_entry" in trace and f"{name}_exit" in trace:
-            found.append(vector_intervals(trace, name).assign(context=context))
+            own = vector_intervals(trace, name)
+            found.append((own, pd.Categorical.from_codes(np.zeros(len(own), np.int64), [context])))
     timers = expiry_intervals(trace)
     if timers is not None:
-        found.append(timers.assign(context="timer"))
-    return [frame[["begin", "end", "cpu", "context"]] for frame in found]
+        found.append((timers, pd.Categorical.from_codes(np.zeros(len(timers), np.int64), ["timer"])))
+    return found
 
 
 def wake_context(trace: Source, time: np.ndarray, cpu: np.ndarray, waker_tid: np.ndarray) -> pd.Categorical:
@@ -48,20 +51,23 @@ def wake_context(trace: Source, time: np.ndarray, cpu: np.ndarray, waker_tid: np
     The innermost handler that was running, as far as the trace has irq_handler_*, softirq_*, hrtimer_expire_*,
     timer_expire_*, local_timer_* and the like. The idle task wakes nobody: it is an "interrupt" at least.
     """
-    context = pd.Series(np.where(waker_tid == 0, "interrupt", "task"))
+    names = ["task", "interrupt"]
+    context = np.where(waker_tid == 0, 1, 0)
     entered = np.full(time.size, np.iinfo(np.int64).min)
-    for intervals in _contexts(trace):
-        inside = last_before(
-            time, cpu.astype(np.int64), intervals["begin"].to_numpy(), intervals["cpu"].to_numpy(np.int64)
-        )
-        place = np.maximum(inside, 0)
+    for intervals, kinds in _contexts(trace):
         if not len(intervals):
             continue
-        begin = intervals["begin"].to_numpy()[place]
-        hit = (inside >= 0) & (intervals["end"].to_numpy()[place] >= time) & (begin >= entered)
-        context[hit] = intervals["context"].to_numpy()[place[hit]]
-        entered[hit] = begin[hit]
-    return pd.Categorical(context)
+        begin, end = intervals["begin"].to_numpy(), intervals["end"].to_numpy()
+        inside = last_before(time, cpu.astype(np.int64), begin, intervals["cpu"].to_numpy(np.int64))
+        place = np.maximum(inside, 0)
+        hit = (inside >= 0) & (end[place] >= time) & (begin[place] >= entered)
+        # A handler without a name is an interrupt all the same.
+        code = np.asarray(kinds.codes, np.int64)[place]
+        context[hit] = np.where(code < 0, 1, code + len(names))[hit]
+        entered[hit] = begin[place][hit]
+        names += [str(name) for name in kinds.categories]
+    distinct, merged = np.unique(np.array(names), return_inverse=True)
+    return pd.Categorical.from_codes(merged[context], distinct.tolist()).remove_unused_categories()
 
 
 def off_cpu(trace: Source) -> pd.DataFrame:
