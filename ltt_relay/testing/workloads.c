@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Workloads whose truth is known: each runs in a child of its own and prints a line
+ * Workloads whose truth is known: workloads DIRECTORY NAME[+NAME...]...
+ *
+ * Those joined by + run at the same time, the others one after the other, each in a child of its own that prints a line
  *
  *	name tid begin end key=value ...
  *
@@ -10,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -32,6 +35,7 @@ struct state {
 };
 
 static char said[512];
+static int status;
 
 static ns_t now(void)
 {
@@ -178,13 +182,15 @@ static void touches(void)
 	say(" pages=%zu", pages);
 }
 
-/* Two of these share a CPU. */
+/* Those of the same CPU share it. The clock is looked at seldom: where it is a system call, each is a record. */
 static void spins(void)
 {
-	ns_t until = now() + 1500000000;
+	ns_t until = now() + 1000000000;
 
-	while (now() < until)
-		;
+	while (now() < until) {
+		for (volatile int i = 0; i < 1000000; i++)
+			;
+	}
 }
 
 static void moves(void)
@@ -275,59 +281,119 @@ static void reads(void)
 	say(" reads=64 elapsed=%lld", now() - begin);
 }
 
-static pid_t start(const char *name, int cpu, void (*work)(void))
+/* To the marker files of all sessions. */
+static void mark(const char *text)
+{
+	glob_t found;
+
+	if (glob("/sys/kernel/relay/ltt/*/marker", 0, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		int fd = open(found.gl_pathv[i], O_WRONLY);
+
+		if (write(fd, text, strlen(text)) < 0)
+			perror(found.gl_pathv[i]);
+		close(fd);
+	}
+	globfree(&found);
+}
+
+/* A service with a period of 10 ms that gives up when it is late by more than 20 ms. */
+static void serves(void)
+{
+	char text[64];
+	ns_t due = now();
+
+	for (int i = 0; i < 100; i++) {
+		struct timespec t;
+
+		due += 10000000;
+		t = (struct timespec){ due / 1000000000, due % 1000000000 };
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+		ns_t late = now() - due;
+
+		if (late > 20000000) {
+			snprintf(text, sizeof(text), "late by %lld us", late / 1000);
+			mark(text);
+			say(" late=%lld", late);
+			status = 1;
+			return;
+		}
+		for (ns_t until = now() + 1000000; now() < until;)
+			;
+	}
+}
+
+/* Takes the CPU for 80 ms at real-time priority, after half a second. */
+static void hogs(void)
+{
+	struct sched_param urgent = { .sched_priority = 50 };
+
+	pause_ns(500000000);
+	if (sched_setscheduler(0, SCHED_FIFO, &urgent))
+		perror("sched_setscheduler");
+	for (ns_t until = now() + 80000000; now() < until;)
+		;
+}
+
+static const struct {
+	const char *name;
+	int cpu;
+	void (*work)(void);
+} works[] = {
+	{ "sleeps", -1, sleeps }, { "calls", -1, calls }, { "forks", -1, forks },   { "touches", -1, touches },
+	{ "spin1", 0, spins },	  { "spin2", 0, spins },  { "spin3", 1, spins },    { "moves", -1, moves },
+	{ "ping", 1, ping },	  { "pong", 1, pong },	  { "waits", -1, waits },   { "reads", -1, reads },
+	{ "serves", 0, serves },  { "hogs", 0, hogs },
+};
+
+static pid_t start(const char *name)
 {
 	struct state a, b;
 	char comm[16];
+	size_t i = 0;
+
+	while (i < sizeof(works) / sizeof(*works) && strcmp(works[i].name, name))
+		i++;
+	if (i == sizeof(works) / sizeof(*works)) {
+		fprintf(stderr, "%s: no such workload\n", name);
+		exit(2);
+	}
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
 	snprintf(comm, sizeof(comm), "t-%s", name);
 	prctl(PR_SET_NAME, comm);
-	if (cpu >= 0)
-		pin(cpu);
+	if (works[i].cpu >= 0)
+		pin(works[i].cpu);
 	now();
 	look(&a);
-	work();
+	works[i].work();
 	look(&b);
 	say(" run=%lld delay=%lld nvcsw=%ld nivcsw=%ld faults=%ld migrations=%lld", b.run - a.run, b.delay - a.delay,
 	    b.nvcsw - a.nvcsw, b.nivcsw - a.nivcsw, b.faults - a.faults, b.migrations - a.migrations);
 	printf("%s %d %lld %lld%s\n", name, getpid(), a.time, b.time, said);
 	fflush(stdout);
-	_exit(0);
-}
-
-static void join(pid_t pid)
-{
-	waitpid(pid, NULL, 0);
+	_exit(status);
 }
 
 int main(int argc, char **argv)
 {
-	pid_t one, two;
+	int failed = 0, how;
 
-	if (argc != 2)
+	if (argc < 3 || pipe(there) || pipe(back)) {
+		fprintf(stderr, "usage: workloads DIRECTORY NAME[+NAME...]...\n");
 		return 2;
+	}
 	now();
 	counters(argv[1], 0);
-	join(start("sleeps", -1, sleeps));
-	join(start("calls", -1, calls));
-	join(start("forks", -1, forks));
-	join(start("touches", -1, touches));
-	one = start("spin1", 0, spins);
-	two = start("spin2", 0, spins);
-	join(one);
-	join(two);
-	join(start("moves", -1, moves));
-	if (pipe(there) || pipe(back))
-		return 1;
-	one = start("ping", 1, ping);
-	two = start("pong", 1, pong);
-	join(one);
-	join(two);
-	join(start("waits", -1, waits));
-	join(start("reads", -1, reads));
+	for (int i = 2; i < argc; i++) {
+		for (char *name = strtok(argv[i], "+"); name; name = strtok(NULL, "+"))
+			start(name);
+		while (wait(&how) > 0)
+			failed |= how;
+	}
 	counters(argv[1], 1);
-	return 0;
+	return failed != 0;
 }
