@@ -32,7 +32,7 @@ SWITCH, WAKE, SINCE = 8_000, 15_000, 200_000
 
 @dataclass(frozen=True)
 class Work:
-    """A line that a workload printed, and the window in which the kernel's sums hold: from one switch to the task to another."""
+    """A line that a workload printed, and the window, from one switch to the task to another, of the kernel's sums."""
 
     tid: int
     begin: int
