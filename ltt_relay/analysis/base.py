@@ -18,7 +18,7 @@ from ltt_relay.errors import UserError
 
 __all__ = (
     "MissingEventError", "Source", "Window", "bin_edges", "codes", "gap_times", "integers", "labels", "last_before",
-    "load", "order_by", "pair", "require", "span", "summarise", "touches_gap", "utc",
+    "load", "order_by", "pair", "pair_queued", "require", "span", "summarise", "touches_gap", "utc",
 )  # fmt: skip
 
 PERCENTILES: Final = (50, 95, 99)
@@ -188,6 +188,36 @@ def pair(
     k = keys[order]
     ends = np.flatnonzero(is_exit[1:] & ~is_exit[:-1] & (k[1:] == k[:-1])) + 1
     return order[ends - 1], order[ends] - entry_time.size
+
+
+def pair_queued(
+    entry_time: np.ndarray, entry_key: np.ndarray, exit_time: np.ndarray, exit_key: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return indexes (into entries, into exits) of pairs where several of a key can be under way: first in, first out.
+
+    An exit without an entry under way is left out.
+    """
+    keys = np.concatenate([entry_key, exit_key])
+    order = order_by(np.concatenate([entry_time, exit_time]), keys)
+    k, is_exit = keys[order], order >= entry_time.size
+    if not order.size:
+        return order, order
+    first = np.r_[True, k[1:] != k[:-1]]
+    group = np.cumsum(first) - 1
+    # How many are under way; going below what there ever was means an exit too many. Groups are kept apart by steps
+    # deeper than any of them can reach.
+    under_way = np.cumsum(np.where(is_exit, -1, 1))
+    under_way -= (under_way - np.where(is_exit, -1, 1))[first][group]
+    step = 2 * order.size + 2
+    lowest = np.minimum.accumulate(np.minimum(under_way, 0) - group * step) + group * step
+    before = np.where(first, 0, np.r_[0, lowest[:-1]])
+    kept = ~(is_exit & (under_way < before))
+    order, group, is_exit = order[kept], group[kept], is_exit[kept]
+    entries, exits = order[~is_exit], order[is_exit] - entry_time.size
+    rank = [np.arange(g.size) - np.searchsorted(g, g) for g in (group[~is_exit], group[is_exit])]
+    place = [g * step + r for g, r in zip((group[~is_exit], group[is_exit]), rank, strict=True)]
+    _, i, j = np.intersect1d(place[0], place[1], assume_unique=True, return_indices=True)
+    return entries[i], exits[j]
 
 
 def last_before(time: np.ndarray, key: np.ndarray, event_time: np.ndarray, event_key: np.ndarray) -> np.ndarray:

@@ -8,7 +8,17 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import Source, integers, labels, last_before, load, pair, summarise, touches_gap
+from ltt_relay.analysis.base import (
+    Source,
+    gap_times,
+    integers,
+    labels,
+    last_before,
+    load,
+    pair_queued,
+    summarise,
+    touches_gap,
+)
 
 __all__ = ("block_io", "block_requests", "queue_depth")
 
@@ -54,7 +64,8 @@ def block_requests(trace: Source) -> pd.DataFrame:
     Columns: device (category, major:minor), op (category: read, write, flush …), sector (int64), bytes (int64), issue,
     complete (int64 ns), latency_ns (int64: from the driver to completion), queue_ns (Int64: from being inserted
     into the scheduler to the driver, if block_rq_insert was recorded and it was), tid, comm (of the task that issued
-    it; a kernel thread for what is written back), in_gap. Needs block_rq_issue and block_rq_complete.
+    it; a kernel thread for what is written back), in_gap. Of requests for one sector at the same time the first is
+    taken to be done first; what is under way in a gap is left out. Needs block_rq_issue and block_rq_complete.
     """
     needs = {"block_rq_issue": _COLUMNS, "block_rq_complete": _COLUMNS[:6]}
     if "block_rq_insert" in trace:
@@ -62,7 +73,10 @@ def block_requests(trace: Source) -> pd.DataFrame:
     issues, completes, *inserts = load(trace, needs)
     issue_key, complete_key, *insert_key = _keys([issues, completes, *inserts])
     issued, completed = issues["timestamp"].to_numpy(), completes["timestamp"].to_numpy()
-    i, j = pair(issued, issue_key, completed, complete_key)
+    # What was under way when records were lost is left out: its completion may be one of those.
+    ends = np.sort(gap_times(trace)["end"].to_numpy(np.int64))
+    epochs = [np.searchsorted(ends, time) << 40 for time in (issued, completed)]
+    i, j = pair_queued(issued, issue_key + epochs[0], completed, complete_key + epochs[1])
     order = np.argsort(i)
     i, j = i[order], j[order]
     queue = np.full(issued.size, -1, np.int64)

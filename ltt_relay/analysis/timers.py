@@ -35,9 +35,13 @@ def _expiries(trace: Source, kind: str) -> pd.DataFrame:
     late = np.full(at.size, -1, np.int64)
     if starts and kind == "hrtimer" and len(starts[0]):
         # `now` and `expires` are of the same clock, the timer's own; the wheel's count ticks, of unknown length.
-        last = last_before(at, timer, starts[0]["timestamp"].to_numpy(), integers(starts[0], key))
+        started = starts[0]["timestamp"].to_numpy()
+        last = last_before(at, timer, started, integers(starts[0], key))
+        # A periodic timer goes on by itself, without being started anew: its time is not known then.
+        previous = last_before(at - 1, timer, at, timer)
+        anew = (last >= 0) & ((previous < 0) | (started[np.maximum(last, 0)] > at[np.maximum(previous, 0)]))
         wanted = integers(starts[0], "expires", 0)[np.maximum(last, 0)]
-        late = np.where(last >= 0, np.maximum(integers(begins, "now", 0) - wanted, 0), -1)
+        late = np.where(anew, np.maximum(integers(begins, "now", 0) - wanted, 0), -1)
     begin, end = at[i], ends["timestamp"].to_numpy()[j]
     return pd.DataFrame(
         {
