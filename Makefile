@@ -6,9 +6,9 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 python3-bt2 cpio kmod gcc make bc xz-utils \
-	libelf1 dpkg-dev dkms mandoc zsh fish
+	libelf1 dpkg-dev dkms mandoc zsh fish linux-perf
 # What benchmarks compare with.
-PEERS := lttng-tools trace-cmd linux-perf
+PEERS := lttng-tools trace-cmd
 
 .PHONY: help setup lint test test-debug-kernel generate demo bench modules man clean
 
