@@ -23,7 +23,7 @@ def test_the_notebook_has_no_outputs(path: Path) -> None:
     assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in cells)
 
 
-@pytest.mark.parametrize("name", sorted(set(CAPTURES) - {"io", "interrupts"}))
+@pytest.mark.parametrize("name", CAPTURES)
 def test_the_capture_is_small_and_told_of(name: str) -> None:
     files = list((NOTEBOOKS / "captures" / name).iterdir())
     assert sum(path.stat().st_size for path in files) < 400_000
