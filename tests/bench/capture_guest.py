@@ -138,15 +138,22 @@ def lttng(loop: str, rounds: int, out: Path, modules: Path) -> dict[str, Any]:
     tell("enable-channel", "-k", "c", "--subbuf-size=256k", "--num-subbuf=16")
     tell("enable-event", "-k", "-c", "c", "--syscall", "--all")
 
+    def daemons() -> list[int]:
+        said = subprocess.run(["pgrep", "lttng"], capture_output=True, text=True, check=False).stdout
+        return [int(pid) for pid in said.split()]
+
     def spent() -> float:
-        found = subprocess.run(["pgrep", "lttng"], capture_output=True, text=True, check=True).stdout
-        return sum(map(_on_cpu, map(int, found.split())))
+        return sum(map(_on_cpu, daemons()))
 
     tell("start")
     before = spent()
     seconds = _work(loop, rounds)
     said = tell("stop")
     cpu = spent() - before
+    tell("destroy")
+    for pid in daemons():
+        os.kill(pid, signal.SIGTERM)
+    _until(lambda: not daemons())
     lost = sum(int(n.replace(",", "")) for n in re.findall(r"(\d[\d,]*) events? (?:was|were)? ?discarded", said))
     return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace"), "events": None, "lost": lost, "said": said}
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltt_relay.capture.command import Command
-from ltt_relay.capture.live import LineDisplay, TableDisplay
+from ltt_relay.capture.live import LineDisplay, TableDisplay, make_display
 from ltt_relay.capture.run import Outcome
 from ltt_relay.capture.session import CaptureError, EventName, Session, select_words
 from ltt_relay.cli import main
@@ -143,6 +143,39 @@ def test_counters_are_shown_with_rate_fill_level_and_losses(kind: Any) -> None:
     # 40 pending records of 20 bytes in 8 KiB
     for part in ("100", "/s", "10 %", "10 (10.0 %)"):
         assert part in text
+
+
+def test_without_rich_there_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert isinstance(make_display(io.StringIO()), LineDisplay)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["record", "-d", "1"],
+        ["status"],
+        ["list"],
+        ["snapshot", "x"],
+        ["marker", "x"],
+        ["collect", "--listen", "256.256.256.256"],
+    ],
+)
+def test_what_runs_on_targets_imports_nothing_heavy(words: list[str]) -> None:
+    code = f"""
+import sys
+from ltt_relay.cli import main
+from ltt_relay.errors import UserError
+try:
+    main({words!r}, standalone_mode=False)
+except (UserError, SystemExit):
+    pass
+import ltt_relay.capture.run, ltt_relay.capture.sender, ltt_relay.capture.collector, ltt_relay.capture.command
+heavy = {{"pandas", "pyarrow", "numpy", "numba", "construct", "matplotlib", "rich", "dask"}}
+print(*sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.split() == []
 
 
 # ----------------------------------------------------------------------------------------------------- wrong usage

@@ -156,7 +156,8 @@ echo "== refusals"
 rmdir "$ltt/other"
 
 echo "== the recorder, killed"
-relay record -a -o "$out/killed" --session doomed >/dev/null 2>&1 &
+# Not by the function: $! would be a shell that waits for the recorder.
+"$python" -m ltt_relay.cli record -a -o "$out/killed" --session doomed >/dev/null 2>&1 &
 recorder=$!
 until grep -q running "$ltt/doomed/control" 2>/dev/null; do sleep 0.1; done
 work
