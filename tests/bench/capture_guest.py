@@ -126,7 +126,9 @@ def _load(directory: Path) -> None:
 def lttng(loop: str, rounds: int, out: Path, modules: Path) -> dict[str, Any]:
     _load(modules)
     environment = os.environ | {"LTTNG_HOME": str(out), "HOME": str(out)}
-    subprocess.run(["lttng-sessiond", "--daemonize"], check=True, env=environment, capture_output=True)
+    subprocess.run(
+        ["lttng-sessiond", "--daemonize", "--kmod-probes=sched"], check=True, env=environment, capture_output=True
+    )
 
     def tell(*words: str) -> str:
         done = subprocess.run(["lttng", *words], env=environment, capture_output=True, text=True, check=False)
