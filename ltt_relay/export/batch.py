@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltt_relay.decode.identity import identity
+from ltt_relay.decode.source import threads
 from ltt_relay.export.convert import Options, Result, Tell, convert_trace
 from ltt_relay.export.manifest import Manifest
 from ltt_relay.export.parts import Assembly, convert_part, worth_parts
@@ -150,12 +152,15 @@ class _Crowd:
 
 
 def _pool(jobs: int) -> MakeExecutor:
-    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_quietly)
+    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(jobs,))
 
 
-def _end_quietly() -> None:
-    """An interrupt from the terminal goes to all processes: this one ends, the first one tells of it."""
+def _prepare(jobs: int) -> None:
+    """Prepare one of so many processes."""
+    # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The processes have the CPUs already that each of them would start threads for.
+    os.environ.setdefault("LTT_RELAY_THREADS", str(max(1, threads() // jobs)))
 
 
 def convert(
