@@ -140,7 +140,7 @@ RING_MAP: Final = struct(
     field("magic", u64, "0x0D6B7ED350414D33: also the map's last field to be written", hint="hex"),
     field("uuid", blob(16), "as in the packets"),
     field("stream_id", u32, "as in the packets"),
-    field("stream_instance_id", u32, "as in the packets"),
+    field("buffer", u32, "which buffer: they are numbered as they are made; of which CPU, its packets tell"),
     field("page_size", u32, "size of a page", unit="B"),
     field("subbuf_size", u32, "size of a sub-buffer", unit="B"),
     field("n_subbufs", u32, "sub-buffers of the buffer"),

@@ -11,7 +11,7 @@
 #include <linux/dcache.h>
 #include <linux/fs.h>
 #include <linux/kernel.h>	/* has panic_notifier_list until 5.13 */
-#if __has_include(<linux/panic_notifier.h>)
+#ifdef HAVE_PANIC_NOTIFIER
 #include <linux/panic_notifier.h>
 #endif
 #include <linux/irq_work.h>

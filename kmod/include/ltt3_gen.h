@@ -248,7 +248,7 @@ struct ltt3_ring_map {
 	u64 magic;                  /* 0x0D6B7ED350414D33: also the map's last field to be written */
 	u8 uuid[16];                /* as in the packets */
 	u32 stream_id;              /* as in the packets */
-	u32 stream_instance_id;     /* as in the packets */
+	u32 buffer;                 /* which buffer: they are numbered as they are made; of which CPU, its packets tell */
 	u32 page_size;              /* size of a page */
 	u32 subbuf_size;            /* size of a sub-buffer */
 	u32 n_subbufs;              /* sub-buffers of the buffer */
@@ -260,7 +260,7 @@ struct ltt3_ring_map {
 _Static_assert(offsetof(struct ltt3_ring_map, magic) == 0, "ltt3_ring_map.magic");
 _Static_assert(offsetof(struct ltt3_ring_map, uuid) == 8, "ltt3_ring_map.uuid");
 _Static_assert(offsetof(struct ltt3_ring_map, stream_id) == 24, "ltt3_ring_map.stream_id");
-_Static_assert(offsetof(struct ltt3_ring_map, stream_instance_id) == 28, "ltt3_ring_map.stream_instance_id");
+_Static_assert(offsetof(struct ltt3_ring_map, buffer) == 28, "ltt3_ring_map.buffer");
 _Static_assert(offsetof(struct ltt3_ring_map, page_size) == 32, "ltt3_ring_map.page_size");
 _Static_assert(offsetof(struct ltt3_ring_map, subbuf_size) == 36, "ltt3_ring_map.subbuf_size");
 _Static_assert(offsetof(struct ltt3_ring_map, n_subbufs) == 40, "ltt3_ring_map.n_subbufs");

@@ -66,9 +66,9 @@ struct relayfs_writer {
 	u64 produced;
 	u64 event_ids;
 	struct ltt3_record_header *record;
+	u64 packet_limit;
 
 	/* from here on: touched when a packet begins or ends, or a record is lost */
-	u64 packet_limit;
 	u64 before;			/* @produced when the packet began, and what was lost since: the rest is in the packet */
 	struct rchan_buf *buf;
 	struct relayfs_ring *ring;
@@ -88,7 +88,6 @@ struct relayfs_writer {
 /* A reserved record: from relayfs_reserve() to relayfs_commit(), irqs off. */
 struct relayfs_slot {
 	struct relayfs_writer *writer;
-	u64 limit;
 	unsigned long flags;
 };
 
@@ -125,7 +124,6 @@ static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, struct 
 		at = relayfs_next_packet(w, len, limit);
 		if (!at)
 			return NULL;
-		limit = w->packet_limit;
 		now = w->last;
 	}
 	w->produced++;
@@ -137,7 +135,6 @@ static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, struct 
 		*(u64 *)(at + ALIGN(len, 8) - 8) = 0;
 	*(u64 *)at = (u32)now | (u64)id << 32 | (u64)len << 48;
 	slot->writer = w;
-	slot->limit = limit;
 	payload = at + LTT3_RECORD_HEADER_SIZE;
 	if (!payload)
 		__builtin_unreachable();	/* spares the test that the compiler cannot know to be needless */
@@ -177,7 +174,7 @@ static __always_inline void *relayfs_reserve(struct relayfs_channel *chan, struc
 static __always_inline void relayfs_commit(struct relayfs_slot *slot)
 {
 	barrier();
-	slot->writer->limit = slot->limit;
+	slot->writer->limit = slot->writer->packet_limit;
 	local_irq_restore(slot->flags);
 }
 
@@ -260,6 +257,7 @@ int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard);
 void relayfs_channel_freeze(struct relayfs_channel *chan);
 void relayfs_channel_seal(struct relayfs_channel *chan);
 int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs);
+void *relayfs_writer_priv(const struct relayfs_writer *w);
 void relayfs_channel_count_missed(struct relayfs_channel *chan, u64 n);
 size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan);
 enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan);

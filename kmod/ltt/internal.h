@@ -57,7 +57,6 @@ struct ltt_session_event {
 	bool filtered;			/* there is one */
 	bool enabled;
 	bool registered;
-	struct ltt_trigger __rcu *trigger;
 };
 
 enum ltt_field_kind { LTT_UNSIGNED, LTT_SIGNED, LTT_HEX, LTT_CHARS, LTT_STRING };
@@ -165,7 +164,7 @@ struct ltt_session {
 	char *filter_text;
 	struct list_head dynamic;
 	unsigned int n_dynamic;
-	struct ltt_trigger *trigger;
+	struct ltt_trigger __rcu *trigger;
 	unsigned int flags;
 	size_t subbuf_size;
 	size_t n_subbufs;
@@ -223,7 +222,7 @@ void ltt_kprobe_count_missed(struct ltt_session *s);
 
 /* trigger.c */
 DECLARE_STATIC_KEY_FALSE(ltt_triggers);
-void ltt_trigger_check(struct ltt_session_event *se, const struct ltt3_record_header *record);
+void ltt_trigger_check(const struct relayfs_writer *w);
 int ltt_trigger_request(struct ltt_session *s, char *text);
 void ltt_trigger_free(struct ltt_session *s);
 void ltt_trigger_show(struct ltt_session *s, struct seq_file *m);

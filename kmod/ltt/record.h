@@ -40,7 +40,7 @@ static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_s
 static __always_inline void ltt_end(struct relayfs_slot *slot, void *data)
 {
 	if (static_branch_unlikely(&ltt_triggers))
-		ltt_trigger_check(data, slot->writer->record);
+		ltt_trigger_check(slot->writer);	/* which finds the session: what it needs is not kept here for it */
 	relayfs_commit(slot);
 }
 

@@ -349,16 +349,17 @@ int ltt_state_dump(struct ltt_state *state, bool afresh)
 	return 0;
 }
 
-/* On a panic: ends the open packet if nobody is in it. */
+/* On a panic: writes what the tasks are by then, as far as spare blocks go, unless somebody was stopped in here. */
 void ltt_state_seal(struct ltt_state *state)
 {
 	unsigned long flags;
 
 	if (!raw_spin_trylock_irqsave(&state->lock, flags))
 		return;
+	raw_spin_unlock_irqrestore(&state->lock, flags);
+	dump_tasks(state);
 	if (state->open && state->open->records)
 		close_block(state);
-	raw_spin_unlock_irqrestore(&state->lock, flags);
 }
 
 void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset)

@@ -34,7 +34,7 @@ struct condition {
 
 struct ltt_trigger {
 	struct ltt_session *session;
-	struct ltt_session_event *se;
+	u16 id;
 	bool snapshot;
 	unsigned int n_conditions;
 	struct condition conditions[MAX_CONDITIONS];
@@ -115,14 +115,18 @@ static bool holds(const struct condition *c, const struct ltt3_record_header *re
 			  c->field.kind == LTT_CHARS ? c->field.size : size - c->field.offset);
 }
 
-/* The record that ends with @slot is complete; irqs are off. */
-void ltt_trigger_check(struct ltt_session_event *se, const struct ltt3_record_header *record)
+/* The writer's last record is complete, and about to be committed; irqs are off. */
+void ltt_trigger_check(const struct relayfs_writer *w)
 {
+	const struct ltt3_record_header *record = w->record;
+	struct ltt_session *s = relayfs_writer_priv(w);
 	struct ltt_trigger *t;
 	unsigned int i;
 
 	rcu_read_lock();
-	t = rcu_dereference(se->trigger);
+	t = rcu_dereference(s->trigger);
+	if (t && t->id != record->id)
+		t = NULL;
 	for (i = 0; t && i < t->n_conditions; i++)
 		if (!holds(&t->conditions[i], record))
 			t = NULL;
@@ -213,16 +217,14 @@ static int parse(struct ltt_session *s, struct ltt_trigger *t, char *text)
 	const char *name = next_word(&text), *word;
 	struct ltt_dynamic *d = ltt_dynamic_find(s, name, false);
 	int index = ltt_event_index(name), err = 0;
-	u16 id;
 
 	if (!strncmp(name, "kprobe:", 7))
 		d = ltt_dynamic_find(s, name + 7, true);
 	if (index < 0 && !d)
 		return ltt_refuse(s, -EINVAL, "%.60s: no event has such a name; available_events and custom list them", name);
-	t->se = d ? &d->se : &s->events[index];
-	id = d ? d->id : ltt_events[index].id;
+	t->id = d ? d->id : ltt_events[index].id;
 	while (!err && (word = next_word(&text))) {
-		const struct ltt_field *field = find_field(id, d, word);
+		const struct ltt_field *field = find_field(t->id, d, word);
 		const char *op, *value;
 
 		if (!strcmp(word, "stop") || !strcmp(word, "snapshot")) {
@@ -245,17 +247,6 @@ static int parse(struct ltt_session *s, struct ltt_trigger *t, char *text)
 }
 
 /* ----------------------------------------------------------------------------------------------------- in and out --- */
-
-/* Takes the session's trigger away; the caller frees it, without the session's lock. */
-static struct ltt_trigger *detach(struct ltt_session *s)
-{
-	struct ltt_trigger *t = s->trigger;
-
-	s->trigger = NULL;
-	if (t)
-		rcu_assign_pointer(t->se->trigger, NULL);
-	return t;
-}
 
 static void free_trigger(struct ltt_trigger *t)
 {
@@ -295,12 +286,10 @@ int ltt_trigger_request(struct ltt_session *s, char *text)
 		err = parse(s, t, text);
 	}
 	if (!err) {
-		old = detach(s);
-		s->trigger = t;
-		if (t) {
+		old = rcu_dereference_protected(s->trigger, lockdep_is_held(&s->lock));
+		if (t)
 			static_branch_inc(&ltt_triggers);
-			rcu_assign_pointer(t->se->trigger, t);
-		}
+		rcu_assign_pointer(s->trigger, t);
 		t = NULL;
 	}
 	err = ltt_end_request(s, err);
@@ -312,12 +301,12 @@ int ltt_trigger_request(struct ltt_session *s, char *text)
 /* The session goes; nobody else has it any more. */
 void ltt_trigger_free(struct ltt_session *s)
 {
-	free_trigger(detach(s));
+	free_trigger(rcu_replace_pointer(s->trigger, NULL, true));
 }
 
 void ltt_trigger_show(struct ltt_session *s, struct seq_file *m)
 {
-	const struct ltt_trigger *t = s->trigger;
+	const struct ltt_trigger *t = rcu_dereference_protected(s->trigger, lockdep_is_held(&s->lock));
 
 	if (!t)
 		return;

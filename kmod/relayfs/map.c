@@ -101,11 +101,13 @@ struct map_page {
  * @ring: the ring
  * @buf: one of its buffers, new
  *
- * Without memory there is no map; a buffer that cannot be found in an image is still a buffer. Called as relay makes the
+ * Of which CPU it is nobody has said yet; its packets will. Without memory there is no map; a buffer that cannot be found in an image is still a buffer. Called as relay makes the
  * buffer, under relay's own mutex.
  */
 void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf)
 {
+	static atomic_t made;
+	unsigned int number = atomic_inc_return(&made);
 	unsigned int first, i;
 
 	for (first = 0; first < buf->page_count; first += PER_PAGE) {
@@ -118,7 +120,7 @@ void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf)
 		}
 		memcpy(map->uuid, ring->uuid, sizeof(map->uuid));
 		map->stream_id = ring->stream_id;
-		map->stream_instance_id = buf->cpu;
+		map->buffer = number;
 		map->page_size = PAGE_SIZE;
 		map->subbuf_size = ring->subbuf_size;
 		map->n_subbufs = ring->n_subbufs;

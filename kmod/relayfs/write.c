@@ -236,6 +236,18 @@ char *relayfs_next_packet(struct relayfs_writer *w, size_t len, u64 limit)
 EXPORT_SYMBOL_GPL(relayfs_next_packet);
 
 /**
+ * relayfs_writer_priv() - whose channel a record is written to
+ * @w: the writer in a slot
+ *
+ * Return: priv of the channel's attributes.
+ */
+void *relayfs_writer_priv(const struct relayfs_writer *w)
+{
+	return w->stream->chan->attr.priv;
+}
+EXPORT_SYMBOL_GPL(relayfs_writer_priv);
+
+/**
  * relayfs_reserve_global() - begin a record of a global channel
  * @chan: a channel with RELAYFS_GLOBAL
  * @slot: filled in, for relayfs_commit_global()
@@ -275,7 +287,7 @@ EXPORT_SYMBOL_GPL(relayfs_reserve_global);
 void relayfs_commit_global(struct relayfs_slot *slot)
 {
 	barrier();
-	slot->writer->limit = slot->limit;
+	slot->writer->limit = slot->writer->packet_limit;
 	slot->writer->owner = 0;
 	raw_spin_unlock(&slot->writer->lock);
 	local_irq_restore(slot->flags);

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+from ltt_relay.decode import image
 from ltt_relay.decode.errors import TraceError
 from ltt_relay.decode.ltt3 import Ltt3Source
 from ltt_relay.decode.source import Source
@@ -32,6 +33,8 @@ def open_source(path: Path, format: str | Path | Format | None = None) -> Source
             found = format
         else:
             found = registry.detect(path) if format is None else registry.named(str(format))
+        if found is None and image.is_image(path):
+            return Ltt3Source(image.unpacked(path))
         if found is None:
             raise TraceError(f"{path}: no format that is known here; name one with format= or --format")
         if isinstance(found, ModuleType) and not hasattr(found, "load"):

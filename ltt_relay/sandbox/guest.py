@@ -79,6 +79,7 @@ class Guest:
         modules: which modules to load, in that order, dependencies included; "name:option=value" passes an option.
             None loads what `modules.default_modules` says; empty loads none, and then nothing is built.
         append: further words for the kernel's command line.
+        memory_file: a file that becomes the guest's memory, and stays: the image of a guest that died.
         accel: "kvm" or "tcg"; None uses KVM where it works.
         boot_timeout: seconds until the guest counts as hung if it has not come up.
         hang_timeout: seconds without an answer until it counts as hung.
@@ -92,6 +93,7 @@ class Guest:
     icount: bool = False
     modules: Sequence[str] | None = None
     append: Sequence[str] = ()
+    memory_file: str | os.PathLike[str] | None = None
     accel: str | None = None
     boot_timeout: float = 180.0
     hang_timeout: float = 60.0
@@ -147,7 +149,8 @@ class Guest:
                 self._initrd(kernel, rw, _command_script(words, directory, variables), has_stdin=stdin is not None)
             )
             append = (*kernel.words, *self.append)
-            machine = Machine(kernel.boot, initrd, cpus, self.memory, self.icount, accelerator, rw, append)
+            kept = Path(self.memory_file) if self.memory_file is not None else None
+            machine = Machine(kernel.boot, initrd, cpus, self.memory, self.icount, accelerator, rw, append, kept)
             session = Session(
                 machine,
                 Streams(stdin, stdout, stderr),

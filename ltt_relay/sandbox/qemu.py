@@ -58,6 +58,7 @@ class Machine:
         accelerator: "kvm" or "tcg".
         rw: directories of this machine that the guest may write to, by 9p tags rw0, rw1, ...
         append: further words for the kernel's command line; a later word wins.
+        memory_file: a file that is the guest's memory, and stays when it is gone.
 
     """
 
@@ -69,6 +70,7 @@ class Machine:
     accelerator: str
     rw: Sequence[Path]
     append: Sequence[str] = ()
+    memory_file: Path | None = None
 
     def command(self, console: Path, ports: dict[str, int], monitor: int) -> list[str]:
         """Return the command line that starts it.
@@ -87,6 +89,9 @@ class Machine:
         command = [qemu_program(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         command += ["-name", "ltt-relay", "-machine", "q35", "-accel", accelerator, "-cpu", cpu]
         command += ["-smp", str(self.cpus), "-m", self.memory]
+        if self.memory_file is not None:
+            backend = f"memory-backend-file,id=memory,size={self.memory},share=on,mem-path={_escape(self.memory_file)}"
+            command += ["-object", backend, "-machine", "memory-backend=memory"]
         if self.icount:
             # One nanosecond an instruction; an idle guest skips to its next timer instead of sleeping.
             command += ["-icount", "shift=0,sleep=off", "-rtc", "base=utc,clock=vm"]
