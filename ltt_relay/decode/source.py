@@ -282,6 +282,9 @@ class Source:
                 kinds, {k: selection.base[k] for k in kinds}, {k: selection.columns[k] for k in kinds}
             )
             rows = self.select(kinds, since, until, cpus)
+            if isinstance(self.walker, RecordWalker):
+                # Without a bitmap of ids in their headers, the counts tell which packets have such records.
+                rows = rows[self.counts()[rows][:, list(kinds)].any(axis=1)]
             outputs |= self._run(
                 batch.Job(
                     self.plan, self.walker, part, tables, self.files, self.packets[rows], since, until, offset
