@@ -105,9 +105,11 @@ def trace_cmd(loop: str, rounds: int, out: Path) -> dict[str, Any]:
     time.sleep(0.5)
     seconds = _work(loop, rounds)
     cpu = recorder.stop()
-    said = (out / "said").read_text(errors="replace")
-    lost = sum(map(int, re.findall(r"(?m)^(?:overrun|dropped events): (\d+)", said)))
-    events = sum(map(int, re.findall(r"(?m)^read events: (\d+)", said)))
+    report = ["trace-cmd", "report", "--stat", "-i", str(out / "trace.dat")]
+    said = subprocess.run(report, capture_output=True, text=True, check=True).stdout
+    lost = sum(map(int, re.findall(r"(?:overrun|dropped events): (\d+)", said)))
+    # As counted at the stop; the entries of then are flushed into the file after.
+    events = sum(map(int, re.findall(r"(?:read events|entries): (\d+)", said)))
     return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace.dat"), "events": events, "lost": lost}
 
 
