@@ -211,6 +211,35 @@ def test_the_critical_path_of_who_waits_is_who_holds_the_lock(trace: ltt_relay.T
     assert path["duration_ns"].sum() == pytest.approx(path["end"].max() - path["begin"].min(), rel=0.02)
 
 
+def test_a_device_takes_the_millisecond_that_was_set(
+    left: Path, trace: ltt_relay.Trace, works: dict[str, Work]
+) -> None:
+    requests = analysis.block_requests(trace)
+    work = works["reads"]
+    some = requests[(requests["issue"] >= work.begin) & (requests["issue"] < work.end) & (requests["op"] == "read")]
+    assert len(some) == work.says["reads"] == 64
+    assert set(some["bytes"]) == {4096}
+    assert some["latency_ns"].median() == pytest.approx(1_000_000, rel=0.01)
+    assert set(some["tid"]) <= {work.tid}
+    # reads completed, merged, sectors read, ms reading: as the kernel counts them for the device.
+    before, after = ([int(n) for n in (left / f"alone/disk-{i}").read_text().split()] for i in (0, 1))
+    table = analysis.block_io(trace).groupby("op", observed=True)[["count", "bytes"]].sum().loc["read"]
+    assert table.tolist() == [after[0] - before[0], 512 * (after[2] - before[2])]
+    assert analysis.queue_depth(trace)["depth"].max() == 1
+
+
+def test_a_timer_ends_each_sleep_and_is_not_early(trace: ltt_relay.Trace, works: dict[str, Work]) -> None:
+    naps = _during(analysis.off_cpu(trace), works["sleeps"], "begin")
+    naps = naps[naps["sleep_ns"] > 9_000_000]
+    assert set(naps["context"]) == {"timer"}
+    expiries = analysis.timer_expiries(trace)
+    work = works["sleeps"]
+    some = expiries[(expiries["kind"] == "hrtimer") & (expiries["begin"] >= work.begin) & (expiries["end"] < work.end)]
+    by_function = some[some["late_ns"].notna()].groupby("function", observed=True)["late_ns"].agg(["count", "median"])
+    assert by_function["count"].max() >= 100
+    assert (by_function["median"] < 100_000).all()
+
+
 def _timehist(path: Path) -> pd.DataFrame:
     """Runs as perf sees them: tid, delay, run (ms)."""
     command = ["perf", "sched", "timehist", "-i", str(path)]
