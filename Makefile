@@ -10,7 +10,7 @@ PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 pyt
 # What benchmarks compare with.
 PEERS := lttng-tools trace-cmd
 
-.PHONY: help setup lint test test-debug-kernel generate demo bench modules man clean
+.PHONY: help setup lint test test-kernels test-debug-kernel generate demo bench modules man clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test: lint  ## all checks and tests, the guest ones included
 test-debug-kernel: setup  ## the guest tests on a kernel that finds faults (KASAN, lockdep …), built once in 20 minutes
 	$(call install,flex bison libelf-dev)
 	LTT_RELAY_KERNEL=6.1-debug $(PYTHON) -m pytest tests/vm
+
+test-kernels: setup  ## build for, boot and test every kernel of the matrix; prints a table
+	$(PYTHON) -m tests.kernels
 
 generate: setup  ## rewrite what is derived from formats/
 	$(PYTHON) -m ltt_relay.formats.generate
