@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ def command(
         raise click.UsageError(f"--merge has no meaning with --to {to}, which is one trace in time order anyway")
     if dask and jobs > 1:
         raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
+    os.environ.setdefault("LTT_RELAY_THREADS", "1")  # -j says how many CPUs, and with them how much memory, it takes
     from ltt_relay.export.batch import convert
     from ltt_relay.export.convert import Options
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltt_relay.decode.identity import identity
-from ltt_relay.decode.source import threads
 from ltt_relay.export.convert import Options, Result, Tell, convert_trace
 from ltt_relay.export.manifest import Manifest
 from ltt_relay.export.parts import Assembly, convert_part, worth_parts
@@ -152,15 +151,15 @@ class _Crowd:
 
 
 def _pool(jobs: int) -> MakeExecutor:
-    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(jobs,))
+    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare)
 
 
-def _prepare(jobs: int) -> None:
-    """Prepare one of so many processes."""
+def _prepare() -> None:
+    """Prepare one of several processes."""
     # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # The processes have the CPUs already that each of them would start threads for.
-    os.environ.setdefault("LTT_RELAY_THREADS", str(max(1, threads() // jobs)))
+    # The others have the CPUs already; and each thread has a window in memory.
+    os.environ.setdefault("LTT_RELAY_THREADS", "1")
 
 
 def convert(
