@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ltt_relay.analysis import wakeup_latencies
 from ltt_relay.analysis.base import Source, span
@@ -34,6 +35,7 @@ def distribution(axes: Axes, values: np.ndarray, label: str, count: str) -> None
     duration_axis(axes.xaxis, label, low, high)
     axes.set_ylabel(count)
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     height = 1.3 * axes.get_ylim()[1]
     axes.set_ylim(0, height)
     for rank, percent in enumerate((50, 95, 99)):

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ltt_relay.analysis import (
     block_requests,
@@ -209,6 +210,7 @@ def io(trace: Source) -> Figure:
         below.step(x, np.r_[most, 0], where="post", color=colour, linewidth=1.2, label=f"device {device}")
     below.set_ylim(0, None)
     below.set_ylabel("most under way")
+    below.yaxis.set_major_locator(MaxNLocator(integer=True))
     time_axis(below, trace)
     shade_gaps(below, trace)
     titled(below, "Requests under way")
