@@ -68,10 +68,12 @@ def duration_label(ns: float, position: object = None) -> str:
 
 
 def duration_axis(axis: Any, label: str, low: float, high: float) -> None:
-    """Make an axis of durations logarithmic, with a tick at every power of ten, or at 1, 2 and 5 if there are few."""
+    """Make an axis of durations logarithmic, with a tick at every power of ten, or at more if there are few."""
     low, high = max(low, 1.0), max(high, 2.0)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1,) if len(powers) > 4 else (1, 2, 5)
+    steps: tuple[float, ...] = (1,) if len(powers) > 4 else (1, 2, 5)
+    if high < 10 * low:
+        steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     axis.set_major_locator(FixedLocator([step * 10.0**power for power in powers for step in steps]))
     axis.set_major_formatter(FuncFormatter(duration_label))
