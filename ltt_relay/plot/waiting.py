@@ -46,20 +46,18 @@ _BINS: Final = 1000
 def _boxes(axes: Axes, table: pd.DataFrame, levels: list[str], left: float, depth: int, whole: float) -> None:
     """Draw the groups of one level side by side, heaviest first, and below each its own groups."""
     sums = table.groupby(levels[0], observed=True)["total_ns"].sum().sort_values(ascending=False, kind="stable")
-    for name, total in sums.items():
+    for shown, (name, total) in enumerate(sums.items()):
         width = total / whole
         if width < _NARROW:
+            rest = float(sums.iloc[shown:].sum()) / whole
+            axes.add_patch(Rectangle((left, -depth - 1), rest, 0.96, facecolor="#D5D5D5", linewidth=0))
+            label = f"{sums.size - shown} others" if sums.size - shown > 1 else short(name)
+            if int(rest * 165) >= len(label):
+                axes.text(left + rest / 2, -depth - 0.52, label, ha="center", va="center", fontsize=8, color=INK)
             break
-        axes.add_patch(
-            Rectangle(
-                (left, -depth - 1),
-                width,
-                0.96,
-                facecolor=_LEVELS[depth % len(_LEVELS)],
-                edgecolor="white",
-                linewidth=0.8,
-            )
-        )
+        box = Rectangle((left, -depth - 1), width, 0.96, edgecolor="white", linewidth=0.8)
+        box.set_facecolor(_LEVELS[depth % len(_LEVELS)])
+        axes.add_patch(box)
         room = int(width * 165)
         if room >= 5:
             text = short(name, room)
