@@ -72,10 +72,9 @@ def _prepare_lttng(work: Path, kernel: Kernel) -> str:
         return f"Debian's lttng-modules-dkms: {error}"
     # Of the probes only those that are measured: they take minutes, and those of timers do not fit recent 6.1.
     probes = sources / "src/probes/Kbuild"
-    common = probes.read_text().partition("obj-$(CONFIG_LTTNG)")[0]
-    probes.write_text(f"{common}obj-$(CONFIG_LTTNG) += lttng-probe-sched.o\n")
+    probes.write_text(re.sub(r"(?m)^.*\+= lttng-probe-(?!sched\.o).*\n", "", probes.read_text()))
     if said := _make(sources, kernel, f"KERNELDIR={kernel.build}"):
-        return next((line for line in said.splitlines() if "error" in line), "its modules do not build")
+        return next((line for line in said.splitlines() if "error" in line.lower()), "its modules do not build")
     modules = work / "tree/lib/modules" / kernel.version
     modules.mkdir(parents=True)
     for path in sources.rglob("*.ko"):
