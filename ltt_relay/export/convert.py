@@ -24,7 +24,7 @@ __all__ = ("FORMATS", "PARTS", "WINDOW", "Options", "Result", "begin", "clear", 
 #: What --to takes.
 FORMATS: Final = ("csv", "parquet", "jsonl", "ctf", "perfetto")
 #: Decoded bytes in memory at once.
-WINDOW: Final = 64 << 20
+WINDOW: Final = 32 << 20
 #: Where parts of a trace are kept until they are put together.
 PARTS: Final = ".parts"
 

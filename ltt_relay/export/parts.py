@@ -20,7 +20,7 @@ __all__ = ("Assembly", "Part", "convert_part", "worth_parts")
 #: Formats whose files can be put together by copying.
 _FORMATS: Final = frozenset({"csv", "jsonl"})
 #: Traces from this size on; below it the parts cost more than they gain.
-_WORTH: Final = 4 * WINDOW
+_WORTH: Final = 8 * WINDOW
 
 
 def worth_parts(path: Path, options: Options) -> bool:
