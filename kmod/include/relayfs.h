@@ -70,6 +70,7 @@ struct relayfs_writer {
 
 	/* from here on: touched when a packet begins or ends, or a record is lost */
 	u64 before;			/* @produced when the packet began, and what was lost since: the rest is in the packet */
+	size_t asked;			/* length of the record that began the packet */
 	struct rchan_buf *buf;
 	struct relayfs_ring *ring;
 	struct relayfs_stream *stream;
@@ -125,6 +126,8 @@ static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, struct 
 		if (!at)
 			return NULL;
 		now = w->last;
+		if (!__builtin_constant_p(len))
+			len = w->asked;
 	}
 	w->produced++;
 	w->event_ids |= 1ULL << (id % 64);

@@ -5,18 +5,21 @@
 
 #include "internal.h"
 
-static __always_inline void *ltt_reserve(struct relayfs_slot *slot, struct ltt_session_event *se, u16 id, size_t size)
-{
-	void *payload;
-	u64 now;
-
-	local_irq_save(slot->flags);
-	now = ktime_get_mono_fast_ns();
-	payload = __relayfs_reserve(this_cpu_ptr(se->writers), slot, now, id, LTT3_RECORD_HEADER_SIZE + size);
-	if (unlikely(!payload))
-		local_irq_restore(slot->flags);
-	return payload;
-}
+/* A macro, so that @size is computed behind the clock's call and not kept across it. */
+#define ltt_reserve(slot, se, id, size)									\
+({													\
+	struct relayfs_slot *slot__ = (slot);								\
+	void *payload__;										\
+	u64 now__;											\
+													\
+	local_irq_save(slot__->flags);									\
+	now__ = ktime_get_mono_fast_ns();								\
+	payload__ = __relayfs_reserve(this_cpu_ptr((se)->writers), slot__, now__, id,			\
+				      LTT3_RECORD_HEADER_SIZE + (size));				\
+	if (unlikely(!payload__))									\
+		local_irq_restore(slot__->flags);							\
+	payload__;											\
+})
 
 /*
  * Begins a record of event @NAME with @more bytes behind the fixed part; @other is a task besides the current one. NULL if

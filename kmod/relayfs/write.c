@@ -227,6 +227,7 @@ char *relayfs_next_packet(struct relayfs_writer *w, size_t len, u64 limit)
 		lose(w, in_nmi() ? LTT3_LOST_NMI : LTT3_LOST_NESTED);
 		return NULL;
 	}
+	w->asked = len;
 	if (likely(READ_ONCE(w->running) && w->ring) && make_room(w, len))
 		return w->cursor;
 	barrier();
