@@ -174,7 +174,8 @@ def sizes() -> None:
         return int((session.path / "n_subbufs").read_text())
 
     session.control("start")
-    for number in range(12):
+    # A record a packet: 1, 2, 4 and 8 of them are half of each ring on the way to 32 sub-buffers.
+    for number in range(24):
         session.mark(f"{number:3000}")
         time.sleep(0.05)
     FOUND["grown"] = size()
