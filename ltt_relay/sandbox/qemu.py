@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ("ACCELERATORS", "Machine", "choose_accelerator", "kvm_usable", "qemu_program")
 
-ACCELERATORS = ("auto", "kvm", "tcg")
+# tcg-single: one thread emulates all CPUs in turns. With a thread each, a CPU can go on executing a breakpoint that
+# another has patched away already, for ever: a kernel whose tracepoints are switched often then hangs (QEMU 7.2).
+_TCG = {"tcg": "tcg", "tcg-single": "tcg,thread=single"}
+ACCELERATORS = ("auto", "kvm", *_TCG)
 
 # How long a verdict on KVM holds, in seconds.
 _VERDICT_AGE = 7 * 24 * 3600
@@ -55,7 +58,7 @@ class Machine:
         kernel: the ELF kernel or bzImage.
         initrd: the initial file system.
         memory: a size in QEMU's notation, such as "1G".
-        accelerator: "kvm" or "tcg".
+        accelerator: "kvm", "tcg" or "tcg-single".
         rw: directories of this machine that the guest may write to, by 9p tags rw0, rw1, ...
         append: further words for the kernel's command line; a later word wins.
         memory_file: a file that is the guest's memory, and stays when it is gone.
@@ -85,7 +88,7 @@ class Machine:
             accelerator, cpu = "kvm", "host"
         else:
             # Five-level page tables cost a memory access at each miss of the emulated TLB.
-            accelerator, cpu = "tcg", "max,la57=off"
+            accelerator, cpu = _TCG[self.accelerator], "max,la57=off"
         command = [qemu_program(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         command += ["-name", "ltt-relay", "-machine", "q35", "-accel", accelerator, "-cpu", cpu]
         command += ["-smp", str(self.cpus), "-m", self.memory]
@@ -144,10 +147,10 @@ def _qemu_version() -> str:
 
 
 def choose_accelerator(wanted: str | None, *, icount: bool, kernel: str, probe: Callable[[], bool]) -> str:
-    """Return "kvm" or "tcg".
+    """Return "kvm", "tcg" or "tcg-single".
 
     Args:
-        wanted: "kvm" or "tcg" forces it; None or "auto" asks ``LTT_RELAY_ACCEL`` and then `kvm_usable`.
+        wanted: "kvm", "tcg" or "tcg-single" forces it; None or "auto" asks ``LTT_RELAY_ACCEL`` and then `kvm_usable`.
         icount: counting instructions excludes KVM.
         kernel: what the verdict is remembered by, besides this machine's kernel and QEMU.
         probe: boots that kernel under KVM and tells whether it came up.
