@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.memory import integer
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.records import Records, RecordWalker
 from ltt_relay.formats.fields import BIG
@@ -19,15 +20,6 @@ from ltt_relay.formats.layout import Alignment, CString, Scalar, UnsupportedFiel
 from ltt_relay.formats.lttng2_layout import CompactFraming
 
 __all__ = ("CompactWalker",)
-
-
-@compiled
-def _number(buf8: np.ndarray, at: int, size: int, big: bool) -> np.uint64:
-    value = np.uint64(0)
-    for i in range(size):
-        byte = np.uint64(buf8[at + i])
-        value |= byte << np.uint64(8 * (size - 1 - i if big else i))
-    return value
 
 
 @compiled
@@ -72,7 +64,7 @@ def _find(
             if a + 4 > limit:
                 break
             start = a
-            word = np.int64(_number(buf8, a, 4, big))
+            word = integer(buf8, a, 4, False, big)
             id_ = word >> 27
             low = word & 0x7FFFFFF
             a += 4
@@ -85,17 +77,17 @@ def _find(
                 how = id_
                 id_ = np.int64(-1)
                 if a + 2 <= limit:
-                    id_ = np.int64(_number(buf8, a, 2, big))
+                    id_ = integer(buf8, a, 2, False, big)
                     a += 2
                 else:
                     code = 1
                 if how != 31 and code == 0:
                     if a + 2 <= limit:
-                        size = np.int64(_number(buf8, a, 2, big))
+                        size = integer(buf8, a, 2, False, big)
                         a += 2
                         if size == 0xFFFF:
                             if a + 4 <= limit:
-                                size = np.int64(_number(buf8, a, 4, big))
+                                size = integer(buf8, a, 4, False, big)
                                 a += 4
                             else:
                                 code = 1
@@ -104,7 +96,7 @@ def _find(
                 if how == 29 and code == 0:
                     a = base + (a - base + time_align - 1) // time_align * time_align
                     if a + 8 <= limit:
-                        time = np.int64(_number(buf8, a, 8, big))
+                        time = integer(buf8, a, 8, False, big)
                         a += 8
                     else:
                         code = 1
