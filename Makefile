@@ -10,7 +10,7 @@ PACKAGES := python3-venv qemu-system-x86 busybox-static blktrace babeltrace2 pyt
 # What benchmarks compare with.
 PEERS := lttng-tools trace-cmd
 
-.PHONY: help setup lint test test-kernels test-debug-kernel generate demo bench modules man clean
+.PHONY: help setup lint lint-kernel test test-kernels test-debug-kernel generate demo bench modules man clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ lint: setup  ## ruff and mypy
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
+
+lint-kernel: setup  ## checkpatch and sparse on kmod/
+	$(call install,perl sparse)
+	$(PYTHON) -m tests.lint_kernel
 
 test: lint  ## all checks and tests, the guest ones included
 	$(PYTHON) -m pytest

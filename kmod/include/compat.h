@@ -115,12 +115,12 @@ static struct dentry * __maybe_unused fn##_dentry(struct mnt_idmap *idmap, struc
 
 /* Where the kernel's log is read: until 5.12 the dumper itself. */
 #ifdef HAVE_KMSG_DUMP_ITER
-typedef struct kmsg_dump_iter compat_kmsg_iter;
+#define compat_kmsg_iter kmsg_dump_iter
 #else
-typedef struct kmsg_dumper compat_kmsg_iter;
+#define compat_kmsg_iter kmsg_dumper
 #endif
 
-static inline void compat_kmsg_rewind(compat_kmsg_iter *iter)
+static inline void compat_kmsg_rewind(struct compat_kmsg_iter *iter)
 {
 #ifndef HAVE_KMSG_DUMP_ITER
 	iter->active = true;

@@ -56,7 +56,7 @@ static struct klog {
 	struct relayfs_log *log;
 	struct relayfs_channel *chan;
 	raw_spinlock_t lock;
-	compat_kmsg_iter iter;
+	struct compat_kmsg_iter iter;
 	u64 next;
 	atomic_t rung;
 	bool running;
@@ -189,7 +189,7 @@ enum drained { DRAINED_ALL, DRAINED_SOME, DRAINED_FULL };
 static enum drained take_line(void)
 {
 	struct relayfs_channel *chan = klog.chan;
-	compat_kmsg_iter before = klog.iter;
+	struct compat_kmsg_iter before = klog.iter;
 	struct relayfs_slot slot;
 	struct ltt3_printk *record;
 	struct prefix prefix;

@@ -88,7 +88,7 @@ static int parse_field(struct ltt_session *s, struct ltt_dynamic *d, char *word)
 	return err == -ENOSPC ? ltt_refuse(s, err, "an event has at most %u fields, tid included", LTT_MAX_FIELDS) : err;
 }
 
-static int declare(struct ltt_session *s, char *text)
+static int declare_event(struct ltt_session *s, char *text)
 {
 	const char *name = next_word(&text);
 	struct ltt_dynamic *d;
@@ -219,7 +219,7 @@ int ltt_custom_request(struct ltt_session *s, char *text, size_t len)
 
 	if (!word)
 		return ltt_refuse(s, -EINVAL, "custom: declare NAME FIELD:TYPE ..., or NAME VALUE ... was expected");
-	return strcmp(word, "declare") ? log_record(s, word, text, len) : declare(s, text);
+	return strcmp(word, "declare") ? log_record(s, word, text, len) : declare_event(s, text);
 }
 
 void ltt_custom_show(struct ltt_session *s, struct seq_file *m)

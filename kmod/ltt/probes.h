@@ -36,7 +36,7 @@ static __always_inline void ltt_put_text(char *to, const char *from, size_t len)
  * tracepoint.
  */
 #define LTT_OFFER(name, tp, ...)								\
-	__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, __VA_ARGS__, ltt_no_probe, ltt_no_probe, ltt_no_probe, )
+	__LTT_OFFER(LTT_HAS_TRACE(tp), name, tp, __VA_ARGS__, ltt_no_probe, ltt_no_probe, ltt_no_probe, ltt_no_probe)
 #define __LTT_OFFER(has, ...)	___LTT_OFFER(has, __VA_ARGS__)
 #define ___LTT_OFFER(has, ...)	LTT_OFFER_##has(__VA_ARGS__)
 #define LTT_OFFER_0(...)

@@ -8,24 +8,24 @@
 
 #include "probes.h"
 
-static u8 op_of(unsigned int op)
+static u8 op_of(u32 op)
 {
 	switch (op) {
-	case REQ_OP_READ:
+	case (__force u32)REQ_OP_READ:
 		return LTT3_BLOCK_READ;
-	case REQ_OP_WRITE:
+	case (__force u32)REQ_OP_WRITE:
 		return LTT3_BLOCK_WRITE;
-	case REQ_OP_FLUSH:
+	case (__force u32)REQ_OP_FLUSH:
 		return LTT3_BLOCK_FLUSH;
-	case REQ_OP_DISCARD:
+	case (__force u32)REQ_OP_DISCARD:
 		return LTT3_BLOCK_DISCARD;
-	case REQ_OP_SECURE_ERASE:
+	case (__force u32)REQ_OP_SECURE_ERASE:
 		return LTT3_BLOCK_SECURE_ERASE;
-	case REQ_OP_WRITE_ZEROES:
+	case (__force u32)REQ_OP_WRITE_ZEROES:
 		return LTT3_BLOCK_WRITE_ZEROES;
-	case REQ_OP_DRV_IN:
+	case (__force u32)REQ_OP_DRV_IN:
 		return LTT3_BLOCK_DRIVER_IN;
-	case REQ_OP_DRV_OUT:
+	case (__force u32)REQ_OP_DRV_OUT:
 		return LTT3_BLOCK_DRIVER_OUT;
 	default:
 		return LTT3_BLOCK_OTHER;
@@ -46,7 +46,7 @@ do {													\
 	(p)->dev = bio_dev(bio);									\
 	(p)->nr_sector = bio_sectors(bio);								\
 	(p)->sector = (bio)->bi_iter.bi_sector;								\
-	(p)->op = op_of(bio_op(bio));									\
+	(p)->op = op_of((__force u32)bio_op(bio));							\
 	(p)->flags = flags_of((__force u32)(bio)->bi_opf);						\
 } while (0)
 
@@ -149,7 +149,7 @@ do {													\
 	(p)->dev = compat_request_dev(rq);								\
 	(p)->nr_sector = sectors;									\
 	(p)->sector = has_sectors(rq) ? blk_rq_pos(rq) : 0;						\
-	(p)->op = op_of(req_op(rq));									\
+	(p)->op = op_of((__force u32)req_op(rq));							\
 	(p)->flags = flags_of((__force u32)(rq)->cmd_flags);						\
 } while (0)
 

@@ -86,7 +86,7 @@ LTT_PROBE_FUNC(KFREE_SKB, kfree_skb, probe_kfree, NULL, TP_PROTO(struct sk_buff 
 }
 
 /* A reason came in 5.17, the receiving socket in 6.11, and was made const later. */
-#if __has_include(<net/dropreason.h>)
+#ifdef HAVE_DROPREASON
 LTT_PROBE_FUNC(KFREE_SKB, kfree_skb, probe_kfree_reason, NULL,
 	       TP_PROTO(struct sk_buff *skb, void *location, enum skb_drop_reason reason),
 	       TP_ARGS(skb, location, reason))

@@ -42,12 +42,12 @@
 #include <trace/events/vmscan.h>
 #include <trace/events/workqueue.h>
 #include <trace/events/writeback.h>
-#if __has_include(<asm/trace/irq_vectors.h>)
+#ifdef HAVE_TRACE_IRQ_VECTORS
 #include <asm/trace/irq_vectors.h>
 #endif
-#if __has_include(<trace/events/exceptions.h>)
+#if defined(HAVE_EXCEPTIONS)
 #include <trace/events/exceptions.h>
-#elif __has_include(<asm/trace/exceptions.h>)
+#elif defined(HAVE_ASM_EXCEPTIONS)
 #include <asm/trace/exceptions.h>
 #endif
 

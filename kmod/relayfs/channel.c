@@ -76,7 +76,7 @@ void relayfs_note_clock(struct relayfs_channel *chan)
 void relayfs_news(struct relayfs_stream *s)
 {
 	atomic_inc(&s->news);
-	smp_mb__after_atomic();
+	smp_mb__after_atomic();	/* pairs with that of the wait: a reader sees the news, or is seen waiting */
 	if (waitqueue_active(&s->wait))
 		irq_work_queue(&s->wake);
 }

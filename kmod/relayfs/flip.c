@@ -162,7 +162,7 @@ unlock:
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
 
-static int resize(struct relayfs_channel *chan, size_t n_subbufs, bool grow)
+static int resize_rings(struct relayfs_channel *chan, size_t n_subbufs, bool grow)
 {
 	struct relayfs_ring *ring;
 
@@ -201,7 +201,7 @@ int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
-	err = resize(chan, n_subbufs, false);
+	err = resize_rings(chan, n_subbufs, false);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;
@@ -243,10 +243,10 @@ void relayfs_resize_to_need(struct work_struct *work)
 	if (chan->state == RELAYFS_RUNNING) {
 		level = fill_level(chan);
 		if (level >= 50 && n < max)
-			resize(chan, min(2 * n, max), true);
+			resize_rings(chan, min(2 * n, max), true);
 		chan->quiet = level < 12 && !drain_pending(chan) ? chan->quiet + 1 : 0;
 		if (chan->quiet >= quiet_seconds && n / 2 >= chan->n_subbufs_min) {
-			resize(chan, n / 2, false);
+			resize_rings(chan, n / 2, false);
 			chan->quiet = 0;
 		}
 	}

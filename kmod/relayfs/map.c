@@ -128,7 +128,7 @@ void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf)
 		map->count = min_t(unsigned int, PER_PAGE, buf->page_count - first);
 		for (i = 0; i < map->count; i++)
 			map->frames[i] = page_to_pfn(buf->page_array[first + i]);
-		smp_wmb();
+		smp_wmb();	/* a map that is found in an image by its magic is complete */
 		map->magic = LTT3_MAP_MAGIC;
 		page->map = map;
 		list_add_tail(&page->link, &ring->maps);

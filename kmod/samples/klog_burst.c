@@ -20,7 +20,7 @@ static int __init klog_burst_init(void)
 	if (irqs_off)
 		local_irq_save(flags);
 	for (i = 0; i < lines; i++) {
-		printk(KERN_INFO "klog_burst: line %u of %u, neither short nor long\n", i, lines);
+		pr_info("klog_burst: line %u of %u, neither short nor long\n", i, lines);
 		if (!irqs_off)
 			cond_resched();
 	}

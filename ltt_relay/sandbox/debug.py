@@ -18,7 +18,7 @@ from ltt_relay.sandbox.cache import cache_dir, locked
 from ltt_relay.sandbox.errors import SandboxError, UnreachableError
 from ltt_relay.sandbox.packages import RELEASES, PackageIndex, host_release, unpack
 
-__all__ = ("debug_kernel",)
+__all__ = ("debug_kernel", "kernel_source")
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def debug_kernel(series: tuple[int, ...]) -> Path:
     name = ".".join(map(str, series))
     trees = cache_dir("debug")
     try:
-        index, package, version = _source(name)
+        index, package, version = kernel_source(name)
     except UnreachableError:
         finished = sorted(trees.glob(f"{name}.*-{config}/done"), key=lambda path: path.stat().st_mtime)
         if not finished:
@@ -59,8 +59,13 @@ def _config_id() -> str:
     return hashlib.sha256(_CONFIG.read_bytes()).hexdigest()[:12]
 
 
-def _source(series: str) -> tuple[PackageIndex, str, str]:
-    # Where the source of that series is, and its version.
+def kernel_source(series: str) -> tuple[PackageIndex, str, str]:
+    """Return where the source of that series is, its package and the version.
+
+    Raises:
+        SandboxError: Debian has none; UnreachableError if the index cannot be asked.
+
+    """
     package = f"linux-source-{series}"
     for release in dict.fromkeys([host_release() or RELEASES[-2], *RELEASES]):
         index = PackageIndex(release)

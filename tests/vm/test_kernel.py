@@ -15,7 +15,7 @@ import pytest
 
 import ltt_relay
 from ltt_relay.capture.packets import PacketTracker
-from tests.vm.guest import complaints, counters, run_script
+from tests.vm.guest import complaints, counters, kernel, run_script
 
 pytestmark = pytest.mark.vm
 
@@ -248,6 +248,15 @@ _COLUMNS = {
 }
 
 
+def _equal(event: str, ours: list[tuple[Any, ...]], theirs: list[tuple[Any, ...]]) -> bool:
+    if event != "sched_switch" or not kernel().startswith("5.10"):
+        return ours == theirs
+    # Until 5.18 each tracer reads the state of the task itself, and a wakeup may come in between: then ftrace saw R.
+    return [row[:4] for row in ours] == [row[:4] for row in theirs] and all(
+        theirs_state in {ours_state, 0} for (*_, ours_state), (*_, theirs_state) in zip(ours, theirs, strict=True)
+    )
+
+
 def test_field_values_equal_ftraces_of_the_same_events(left: Path) -> None:
     frames = ltt_relay.open(left / "shell").frames(time="ns")
     compared: Counter[str] = Counter()
@@ -261,7 +270,9 @@ def test_field_values_equal_ftraces_of_the_same_events(left: Path) -> None:
             ours = list(frame[_COLUMNS[event]].itertuples(index=False, name=None))
         if len(theirs) < 5:
             continue
-        starts = [i for i in range(len(ours) - len(theirs) + 1) if ours[i] == theirs[0] and ours[i + 1] == theirs[1]]
-        assert any(ours[i : i + len(theirs)] == theirs for i in starts), f"{event} on CPU {cpu}: not what ftrace saw"
+        parts = (ours[i : i + len(theirs)] for i in range(len(ours) - len(theirs) + 1))
+        # The first two tell most places apart at once.
+        found = any(_equal(event, part[:2], theirs[:2]) and _equal(event, part, theirs) for part in parts)
+        assert found, f"{event} on CPU {cpu}: not what ftrace saw"
         compared[event] += len(theirs)
     assert set(compared) == {*_COLUMNS, "sys_enter"}
