@@ -66,7 +66,8 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--merge", is_flag=True, help="One time-ordered file per trace instead of one per event.")
-@click.option("--event", "events", multiple=True, metavar="NAME", help="Only this event. Repeatable.")
+@click.option("--event", "events", multiple=True, metavar="NAME",
+              help="Only this event, group or glob, as in sched, irq:*_entry or 'sys_*'. Repeatable.")  # fmt: skip
 @click.option("--since", metavar="TIME", help="From then on: ISO 8601, +1.5s from the begin, -2s from the end.")
 @click.option("--until", metavar="TIME", help="Before then.")
 @click.option("--time", type=click.Choice(["utc", "ns"]), default="utc", show_default=True, help="ns: monotonic.")

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +20,11 @@ from ltt_relay.decode.opening import open_source
 from ltt_relay.decode.plan import BASE, Column
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import Moment
-from ltt_relay.formats.base import Format, UnknownEventError
+from ltt_relay.formats.base import Event, Format, UnknownEventError
 
 __all__ = ("Trace", "concatenate", "iterate", "open")
 
+T = TypeVar("T")
 TimeKind = Literal["utc", "ns"]
 FormatName: TypeAlias = "str | Path | Format | None"
 
@@ -37,6 +39,15 @@ def _byte_count(size: int | str) -> int:
         return int(float(number) * _UNITS[size.strip()[len(number) :].strip().upper()])
     except (KeyError, ValueError):
         raise ValueError(f"{size!r} is no size: a number with B, KB, MB, GB, KiB, MiB or GiB was expected") from None
+
+
+def _kept(values: Iterable[T] | None) -> Collection[T] | None:
+    """What can be gone through more than once: an iterator cannot."""
+    return values if values is None or isinstance(values, Collection) else list(values)
+
+
+def _means(word: str, event: Event) -> bool:
+    return any(fnmatchcase(name, word) for name in (event.name, event.group, f"{event.group}:{event.name}"))
 
 
 class Trace(Mapping[str, pd.DataFrame]):
@@ -71,18 +82,32 @@ class Trace(Mapping[str, pd.DataFrame]):
         self._check()
         return totals
 
+    def matching(self, events: str | Iterable[str]) -> list[str]:
+        """Return the names of the events meant: each a name, a group, or a glob over name or group:name, `irq:*_entry`.
+
+        A name is returned whether the event occurs or not; a group or glob means those that may occur, as far as packet
+        headers tell.
+
+        Raises:
+            UnknownEventError: the trace's format has no such event; near names are listed.
+
+        """
+        plan = self._plan
+        found: dict[str, None] = {}
+        for word in [events] if isinstance(events, str) else events:
+            if word in plan.names:
+                found[word] = None
+                continue
+            meant = [kind for kind, event in enumerate(plan.events) if _means(word, event.event)]
+            if not meant:
+                raise UnknownEventError(word, list(plan.names), f"trace {self.path}")
+            possible = set(self._source.possible())
+            found.update((plan.events[kind].event.name, None) for kind in meant if kind in possible)
+        return list(found)
+
     def _select(self, events: str | Iterable[str] | None, columns: Iterable[str] | None) -> batch.Selection:
         plan = self._plan
-        if isinstance(events, str):
-            events = [events]
-        if events is None:
-            kinds = self._source.possible()
-        else:
-            kinds = []
-            for name in events:
-                if name not in plan.names:
-                    raise UnknownEventError(name, list(plan.names), f"trace {self.path}")
-                kinds.append(plan.names[name])
+        kinds = self._source.possible() if events is None else [plan.names[name] for name in self.matching(events)]
         wanted = None if columns is None else set(columns)
         base = {k: tuple(name for name in BASE if wanted is None or name in wanted) for k in kinds}
         payload = {k: tuple(c for c in plan.events[k].columns if wanted is None or c.name in wanted) for k in kinds}
@@ -104,16 +129,18 @@ class Trace(Mapping[str, pd.DataFrame]):
         time: TimeKind,
     ) -> tuple[batch.Selection, dict[str, batch.Output]]:
         """Decode; by event name, those that were asked for by name or occur in what is selected."""
+        events, columns = _kept(events), _kept(columns)
         if self.strict:
             self._totals()
         selection = self._select(events, columns)
+        named = {events} if isinstance(events, str) else set(events or ())
         low, high = self._range(since, until)
         offset = self._offset if time == "utc" else 0
         outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables(), offset)
         found = {
             self._plan.events[kind].event.name: outputs[kind]
             for kind in selection.kinds
-            if events is not None or outputs[kind].rows
+            if outputs[kind].rows or self._plan.events[kind].event.name in named
         }
         return selection, found
 
@@ -217,6 +244,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         max_bytes: int | str = "256 MB",
     ) -> Iterator[dict[str, pd.DataFrame]]:
         """Yield what `frames` gives in consecutive windows of time; `max_bytes` bounds the frames of one."""
+        events, cpus = _kept(events), _kept(cpus)
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.frames(events, low, high, cpus, columns, time)
 
@@ -231,6 +259,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         max_bytes: int | str = "256 MB",
     ) -> Iterator[dict[str, pa.Table]]:
         """Yield what `arrow` gives in consecutive windows of time."""
+        events, cpus = _kept(events), _kept(cpus)
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.arrow(events, low, high, cpus, columns, time)
 
@@ -262,6 +291,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         max_bytes: int | str = "256 MB",
     ) -> Iterator[pd.DataFrame]:
         """Yield what `merged` gives in consecutive windows of time."""
+        events, cpus = _kept(events), _kept(cpus)
         for low, high in self._windows(max_bytes, since, until, 200):
             yield self.merged(events, low, high, cpus, time)
 
@@ -314,7 +344,7 @@ class Trace(Mapping[str, pd.DataFrame]):
     @property
     def tasks(self) -> pd.DataFrame:
         """The records of tasks in the state stream: timestamp, pid, tgid, ppid, uid, cause, comm."""
-        return self["state_task"].drop(columns=["cpu", "tid"]).rename(columns={"event_comm": "comm"}, errors="ignore")
+        return self["state_task"].drop(columns=["cpu", "tid", "comm"]).rename(columns={"event_comm": "comm"})
 
     @property
     def irqs(self) -> pd.DataFrame:

@@ -35,9 +35,9 @@ Tell = Callable[[int], None]
 class Options:
     """What to write; part of the manifest, so that --resume can tell whether it still means the same.
 
-    to: one of FORMATS; merge: one file in time order instead of one per event; events: only those (all if empty);
-    since, until: as in `Trace.frames`; time: "utc", or "ns" of the trace's own clock; format: of the traces, as in
-    `ltt_relay.open`, None for what their bytes tell.
+    to: one of FORMATS; merge: one file in time order instead of one per event; events: only those, as `Trace.matching`
+    has it (all if empty); since, until: as in `Trace.frames`; time: "utc", or "ns" of the trace's own clock; format: of
+    the traces, as in `ltt_relay.open`, None for what their bytes tell.
     """
 
     to: str = "csv"
@@ -121,8 +121,7 @@ def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]
     error: UnknownEventError | None = None
     for name in options.events:
         try:
-            trace.schema(name)
-            known.append(name)
+            known += [event for event in trace.matching(name) if event not in known]
         except UnknownEventError as unknown:
             missing.append(name)
             error = unknown

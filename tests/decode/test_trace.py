@@ -144,6 +144,34 @@ def test_an_absent_event_is_an_empty_frame_with_its_dtypes_and_an_unknown_one_an
         trace["sched_swich"]
 
 
+def test_events_are_meant_by_name_group_or_glob(pristine: Path) -> None:
+    trace = ltt_relay.open(pristine)
+    assert trace.matching(["irq:*_entry", "sched_switch"]) == ["irq_handler_entry", "softirq_entry", "sched_switch"]
+    assert trace.matching("sched") == [
+        name for name in trace if trace.catalog.set_index("event")["group"][name] == "sched"
+    ]
+    assert set(trace.frames("page_fault_*")) == {"page_fault_user", "page_fault_kernel"}
+    with pytest.raises(UnknownEventError, match=r"sched_swich.*near: sched_switch"):
+        trace.frames(["irq", "sched_swich*"])
+
+
+def test_an_iterator_of_events_lasts_for_all_windows_of_iter_frames(pristine: Path) -> None:
+    """The first window used it up; those behind were empty."""
+    trace = ltt_relay.open(pristine)
+    windows = list(trace.iter_frames(iter(["sched_switch"]), cpus=iter([0, 1]), max_bytes="100 KB"))
+    assert len(windows) > 2
+    assert sum(len(frames["sched_switch"]) for frames in windows) == len(
+        trace.frames("sched_switch", cpus=[0, 1])["sched_switch"]
+    )
+
+
+def test_tasks_have_one_comm_their_own(pristine: Path) -> None:
+    """The name of the task that ran while the state was dumped was a second column of the same name."""
+    tasks = ltt_relay.open(pristine).tasks
+    assert list(tasks.columns) == ["timestamp", "pid", "tgid", "ppid", "uid", "cause", "comm"]
+    assert tasks.set_index("pid")["comm"][0] == "swapper"
+
+
 def test_merged_has_every_record_once_in_order(pristine: Path) -> None:
     trace = ltt_relay.open(pristine)
     merged = trace.merged()
