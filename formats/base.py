@@ -49,10 +49,10 @@ class Stream:
 class Event:
     """One kind of record.
 
-    group: the kernel's own grouping (sched, irq …); ltt_class: the class that the old LTT would have put it in;
-    tid: the payload field that holds the thread id of the task running when it was written, if there is one;
-    provider: the kernel's tracepoint, None for records that a module writes by itself; time: the payload field that
-    holds its time, where the record's header has none.
+    group: what it is about (sched, irq, syscall, mm …), the same in all formats; ltt_class: the class that the old LTT
+    would have put it in; tid: the payload field that holds the thread id of the task running when it was written, if
+    there is one; provider: the kernel's tracepoint, None for records that a module writes by itself; time: the payload
+    field that holds its time, where the record's header has none.
     """
 
     id: int

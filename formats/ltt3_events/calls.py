@@ -20,9 +20,9 @@ _CALL = (
 )
 
 
-def _derived(id: int, name: str, ltt_class: str, doc: str, *more: Field) -> Event:  # noqa: A002
+def _derived(id: int, name: str, group: str, ltt_class: str, doc: str, *more: Field) -> Event:  # noqa: A002
     fields = (*_CALL, field("reserved", u8, "0"), field("ret", i64, "its result: -errno on failure"), *more)
-    return Event(id, name, "syscalls", ltt_class, doc, struct(*fields), tid="tid", provider="sys_exit")
+    return Event(id, name, group, ltt_class, doc, struct(*fields), tid="tid", provider="sys_exit")
 
 
 _ARGUMENTS = tuple(
@@ -31,21 +31,23 @@ _ARGUMENTS = tuple(
 
 EVENTS: Final = (
     tracepoint(
-        4, "sys:sys_enter", "syscall", "a system call begins",
+        4, "syscall:sys_enter", "syscall", "a system call begins",
         *_CALL,
         field("nargs", u8, "number of arguments that follow"),
         field("args", sequence("nargs", u64), "its arguments", hint="hex"),
     ),
     tracepoint(
-        5, "sys:sys_exit", "syscall", "a system call ends",
+        5, "syscall:sys_exit", "syscall", "a system call ends",
         *_CALL, field("reserved", u8, "0"), field("ret", i64, "its result: -errno on failure"),
     ),
     _derived(
-        29, "sys_path", "file_system", "a system call that names a file ends: open, stat, exec that failed, unlink ...",
+        29, "sys_path", "fs", "file_system",
+        "a system call that names a file ends: open, stat, exec that failed, unlink ...",
         field("path", cstring(), "the first path among its arguments, as given"),
     ),
-    _derived(30, "sys_socket", "socket", "a system call on sockets ends", *_ARGUMENTS),
-    _derived(31, "sys_ipc", "ipc", "a system call on message queues, semaphores or shared memory ends", *_ARGUMENTS),
+    _derived(30, "sys_socket", "net", "socket", "a system call on sockets ends", *_ARGUMENTS),
+    _derived(31, "sys_ipc", "ipc", "ipc", "a system call on message queues, semaphores or shared memory ends",
+             *_ARGUMENTS),
     Event(16, "marker", "user", "custom", "text written to the session's marker file",
           struct(TID, field("text", cstring(), "what was written")), tid="tid"),
     Event(32, "change_mask", "ltt", "change_mask", "which events the running session records was changed",

@@ -39,7 +39,7 @@ def tracepoint(
     *fields: Field,
     tid: str | None = None,
 ) -> Event:
-    """An event of the tracepoint `name`, as ``group:name``; `tid` is the field of the running task, if not `TID`."""
+    """An event of a tracepoint, `name` as ``group:name``; `tid` is the field of the running task, if not `TID`."""
     group, _, event = name.partition(":")
     if tid is None and any(member is TID for member in fields):
         tid = "tid"

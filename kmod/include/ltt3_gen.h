@@ -1972,11 +1972,11 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(CGROUP_ATTACH_TASK, cgroup_attach_task, cgroup, none, "cgroup_attach_task") \
 	X(CONTENTION_BEGIN, contention_begin, lock, none, "contention_begin") \
 	X(CONTENTION_END, contention_end, lock, none, "contention_end") \
-	X(SYS_ENTER, sys_enter, sys, syscall, "sys_enter") \
-	X(SYS_EXIT, sys_exit, sys, syscall, "sys_exit") \
-	X(SYS_PATH, sys_path, syscalls, file_system, "sys_exit") \
-	X(SYS_SOCKET, sys_socket, syscalls, socket, "sys_exit") \
-	X(SYS_IPC, sys_ipc, syscalls, ipc, "sys_exit") \
+	X(SYS_ENTER, sys_enter, syscall, syscall, "sys_enter") \
+	X(SYS_EXIT, sys_exit, syscall, syscall, "sys_exit") \
+	X(SYS_PATH, sys_path, fs, file_system, "sys_exit") \
+	X(SYS_SOCKET, sys_socket, net, socket, "sys_exit") \
+	X(SYS_IPC, sys_ipc, ipc, ipc, "sys_exit") \
 	X(MARKER, marker, user, custom, "") \
 	X(CHANGE_MASK, change_mask, ltt, change_mask, "") \
 	X(IRQ_HANDLER_ENTRY, irq_handler_entry, irq, irq_entry, "irq_handler_entry") \
@@ -2010,22 +2010,22 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(ITIMER_STATE, itimer_state, timer, timer, "itimer_state") \
 	X(ITIMER_EXPIRE, itimer_expire, timer, timer, "itimer_expire") \
 	X(TICK_STOP, tick_stop, timer, kernel_timer, "tick_stop") \
-	X(MM_PAGE_ALLOC, mm_page_alloc, kmem, memory, "mm_page_alloc") \
-	X(MM_PAGE_FREE, mm_page_free, kmem, memory, "mm_page_free") \
-	X(KMALLOC, kmalloc, kmem, memory, "kmalloc") \
-	X(KFREE, kfree, kmem, memory, "kfree") \
-	X(KMEM_CACHE_ALLOC, kmem_cache_alloc, kmem, memory, "kmem_cache_alloc") \
-	X(KMEM_CACHE_FREE, kmem_cache_free, kmem, memory, "kmem_cache_free") \
-	X(MM_VMSCAN_KSWAPD_WAKE, mm_vmscan_kswapd_wake, vmscan, memory, "mm_vmscan_kswapd_wake") \
-	X(MM_VMSCAN_KSWAPD_SLEEP, mm_vmscan_kswapd_sleep, vmscan, memory, "mm_vmscan_kswapd_sleep") \
-	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, mm_vmscan_direct_reclaim_begin, vmscan, memory, "mm_vmscan_direct_reclaim_begin") \
-	X(MM_VMSCAN_DIRECT_RECLAIM_END, mm_vmscan_direct_reclaim_end, vmscan, memory, "mm_vmscan_direct_reclaim_end") \
-	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, mm_vmscan_memcg_reclaim_begin, vmscan, memory, "mm_vmscan_memcg_reclaim_begin") \
-	X(MM_VMSCAN_MEMCG_RECLAIM_END, mm_vmscan_memcg_reclaim_end, vmscan, memory, "mm_vmscan_memcg_reclaim_end") \
-	X(MM_VMSCAN_WRITE_FOLIO, mm_vmscan_write_folio, vmscan, memory, "mm_vmscan_write_folio") \
-	X(MARK_VICTIM, mark_victim, oom, memory, "mark_victim") \
-	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, mm_filemap_add_to_page_cache, filemap, file_system, "mm_filemap_add_to_page_cache") \
-	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, mm_filemap_delete_from_page_cache, filemap, file_system, "mm_filemap_delete_from_page_cache") \
+	X(MM_PAGE_ALLOC, mm_page_alloc, mm, memory, "mm_page_alloc") \
+	X(MM_PAGE_FREE, mm_page_free, mm, memory, "mm_page_free") \
+	X(KMALLOC, kmalloc, mm, memory, "kmalloc") \
+	X(KFREE, kfree, mm, memory, "kfree") \
+	X(KMEM_CACHE_ALLOC, kmem_cache_alloc, mm, memory, "kmem_cache_alloc") \
+	X(KMEM_CACHE_FREE, kmem_cache_free, mm, memory, "kmem_cache_free") \
+	X(MM_VMSCAN_KSWAPD_WAKE, mm_vmscan_kswapd_wake, mm, memory, "mm_vmscan_kswapd_wake") \
+	X(MM_VMSCAN_KSWAPD_SLEEP, mm_vmscan_kswapd_sleep, mm, memory, "mm_vmscan_kswapd_sleep") \
+	X(MM_VMSCAN_DIRECT_RECLAIM_BEGIN, mm_vmscan_direct_reclaim_begin, mm, memory, "mm_vmscan_direct_reclaim_begin") \
+	X(MM_VMSCAN_DIRECT_RECLAIM_END, mm_vmscan_direct_reclaim_end, mm, memory, "mm_vmscan_direct_reclaim_end") \
+	X(MM_VMSCAN_MEMCG_RECLAIM_BEGIN, mm_vmscan_memcg_reclaim_begin, mm, memory, "mm_vmscan_memcg_reclaim_begin") \
+	X(MM_VMSCAN_MEMCG_RECLAIM_END, mm_vmscan_memcg_reclaim_end, mm, memory, "mm_vmscan_memcg_reclaim_end") \
+	X(MM_VMSCAN_WRITE_FOLIO, mm_vmscan_write_folio, mm, memory, "mm_vmscan_write_folio") \
+	X(MARK_VICTIM, mark_victim, mm, memory, "mark_victim") \
+	X(MM_FILEMAP_ADD_TO_PAGE_CACHE, mm_filemap_add_to_page_cache, mm, file_system, "mm_filemap_add_to_page_cache") \
+	X(MM_FILEMAP_DELETE_FROM_PAGE_CACHE, mm_filemap_delete_from_page_cache, mm, file_system, "mm_filemap_delete_from_page_cache") \
 	X(WRITEBACK_DIRTY_INODE, writeback_dirty_inode, writeback, file_system, "writeback_dirty_inode") \
 	X(WRITEBACK_SINGLE_INODE, writeback_single_inode, writeback, file_system, "writeback_single_inode") \
 	X(WRITEBACK_PAGES_WRITTEN, writeback_pages_written, writeback, file_system, "writeback_pages_written") \
@@ -2050,16 +2050,16 @@ _Static_assert(offsetof(struct ltt3_evlog, text) == 36, "ltt3_evlog.text");
 	X(NET_DEV_XMIT, net_dev_xmit, net, network, "net_dev_xmit") \
 	X(NETIF_RECEIVE_SKB, netif_receive_skb, net, network, "netif_receive_skb") \
 	X(NETIF_RX, netif_rx, net, network, "netif_rx") \
-	X(NAPI_POLL, napi_poll, napi, network, "napi_poll") \
-	X(KFREE_SKB, kfree_skb, skb, network, "kfree_skb") \
-	X(CONSUME_SKB, consume_skb, skb, network, "consume_skb") \
-	X(SKB_COPY_DATAGRAM_IOVEC, skb_copy_datagram_iovec, skb, network, "skb_copy_datagram_iovec") \
-	X(INET_SOCK_SET_STATE, inet_sock_set_state, sock, socket, "inet_sock_set_state") \
-	X(SOCK_SEND_LENGTH, sock_send_length, sock, socket, "sock_send_length") \
-	X(SOCK_RECV_LENGTH, sock_recv_length, sock, socket, "sock_recv_length") \
-	X(TCP_RETRANSMIT_SKB, tcp_retransmit_skb, tcp, network, "tcp_retransmit_skb") \
-	X(TCP_RECEIVE_RESET, tcp_receive_reset, tcp, network, "tcp_receive_reset") \
-	X(TCP_DESTROY_SOCK, tcp_destroy_sock, tcp, socket, "tcp_destroy_sock") \
+	X(NAPI_POLL, napi_poll, net, network, "napi_poll") \
+	X(KFREE_SKB, kfree_skb, net, network, "kfree_skb") \
+	X(CONSUME_SKB, consume_skb, net, network, "consume_skb") \
+	X(SKB_COPY_DATAGRAM_IOVEC, skb_copy_datagram_iovec, net, network, "skb_copy_datagram_iovec") \
+	X(INET_SOCK_SET_STATE, inet_sock_set_state, net, socket, "inet_sock_set_state") \
+	X(SOCK_SEND_LENGTH, sock_send_length, net, socket, "sock_send_length") \
+	X(SOCK_RECV_LENGTH, sock_recv_length, net, socket, "sock_recv_length") \
+	X(TCP_RETRANSMIT_SKB, tcp_retransmit_skb, net, network, "tcp_retransmit_skb") \
+	X(TCP_RECEIVE_RESET, tcp_receive_reset, net, network, "tcp_receive_reset") \
+	X(TCP_DESTROY_SOCK, tcp_destroy_sock, net, socket, "tcp_destroy_sock") \
 	X(WORKQUEUE_QUEUE_WORK, workqueue_queue_work, workqueue, soft_irq, "workqueue_queue_work") \
 	X(WORKQUEUE_ACTIVATE_WORK, workqueue_activate_work, workqueue, soft_irq, "workqueue_activate_work") \
 	X(WORKQUEUE_EXECUTE_START, workqueue_execute_start, workqueue, soft_irq, "workqueue_execute_start") \

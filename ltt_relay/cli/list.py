@@ -25,7 +25,7 @@ _EXAMPLES = examples(
 
 @click.command("list", short_help=COMMANDS["list"], epilog=_EXAMPLES)
 @click.argument("globs", nargs=-1, metavar="[GLOB]...", shell_complete=completing.events)
-@click.option("--groups", is_flag=True, help="The kernel's groups, and how many events of each are available.")
+@click.option("--groups", is_flag=True, help="The groups, and how many events of each are available.")
 @click.option("--classes", is_flag=True, help="LTT's classes, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: group, name, ltt_class, available.")
 def command(globs: tuple[str, ...], groups: bool, classes: bool, as_json: bool) -> None:

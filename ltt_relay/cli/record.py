@@ -40,7 +40,17 @@ _EXAMPLES = examples(
     """
 )
 
-DEFAULT_EVENTS = ("sched", "-sched_stat_runtime", "irq", "-softirq_raise", "sys", "exceptions", "task", "user", "ltt")
+DEFAULT_EVENTS = (
+    "sched",
+    "-sched_stat_runtime",
+    "irq",
+    "-softirq_raise",
+    "syscall",
+    "exceptions",
+    "task",
+    "user",
+    "ltt",
+)
 #: Reason that records were lost -> what may help; {n} is the number of sub-buffers.
 _REMEDIES = {
     "full": "the buffers were full: try --n-subbufs {n4}, --n-subbufs-max {n16}, or fewer events with -e",

@@ -57,7 +57,7 @@ mark 'sleeping'
 for i in 1 2 3 4; do sleep 0.02; done
 mark 'done'
 """,
-        ("-a", *_events(*_SCHED, "irq", "-softirq_raise", "sys", "exceptions")),
+        ("-a", *_events(*_SCHED, "irq", "-softirq_raise", "syscall", "exceptions")),
         "for i in 1 2; do gzip -1 </bin/busybox; ls -l /etc | sort | tail -n 1; sleep 0; done",
     ),
     # A task that sleeps 10 ms again and again: on an idle machine, and where others want the CPU as well.
@@ -80,7 +80,7 @@ find /etc -maxdepth 1 -name '*.conf' | head -n 20 | xargs cat >/dev/null 2>&1
 cat /nonexistent /root/none 2>/dev/null
 $work calls waits forks >/dev/null
 """,
-        _events(*_SCHED, "sys"),
+        _events(*_SCHED, "syscall"),
     ),
     "interrupts": Capture(
         """
@@ -108,7 +108,7 @@ mark done
         "$work serves+hogs >/dev/null\n",
         (
             "--mode", "flight", "--save", "failure", "--subbuf-size", "16384", "--n-subbufs", "4", "-a",
-            *_events(*_SCHED, "irq", "-softirq_raise", "sys"),
+            *_events(*_SCHED, "irq", "-softirq_raise", "syscall"),
         ),
         fails=True,
     ),

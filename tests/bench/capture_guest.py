@@ -76,7 +76,7 @@ def ltt_relay(loop: str, rounds: int, out: Path) -> dict[str, Any]:
         "ltt_relay.cli",
         "record",
         "-e",
-        "sys",
+        "syscall",
         "-o",
         str(out / "trace"),
         "--session",

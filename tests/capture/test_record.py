@@ -102,15 +102,23 @@ def test_without_losses_nothing_is_to_be_changed() -> None:
 EVENTS = [
     EventName("sched", "sched_switch", "schedchange", True),
     EventName("sched", "sched_waking", "process", True),
-    EventName("sys", "sys_enter", "syscall", True),
-    EventName("sys", "sys_exit", "syscall", True),
+    EventName("syscall", "sys_enter", "syscall", True),
+    EventName("syscall", "sys_exit", "syscall", True),
 ]
 
 
 def test_events_are_chosen_by_name_group_glob_and_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltt_relay.capture.session.available_events", lambda: EVENTS)
     assert select_words(("sched", "-sched_wak*", "class:syscall", "all", "-class:process", "kprobe:do_exit")) == [
-        *("+sched", "-sched_wak*", "+sys:sys_enter", "+sys:sys_exit", "+*", "-sched:sched_waking", "+kprobe:do_exit")
+        *(
+            "+sched",
+            "-sched_wak*",
+            "+syscall:sys_enter",
+            "+syscall:sys_exit",
+            "+*",
+            "-sched:sched_waking",
+            "+kprobe:do_exit",
+        )
     ]
     with pytest.raises(CaptureError, match="sched_swich; near: sched_switch"):
         select_words(("sched_swich",))
@@ -188,7 +196,7 @@ print(*sorted(heavy & set(sys.modules)))
         (["--mode", "flight", "--save", "failure"], "needs a command to fail"),
         (["--user", "nobody"], "needs a command"),
         (["-a", "-p", "1"], "excludes --pid"),
-        (["--attach", "x", "-e", "sys"], "excludes --events"),
+        (["--attach", "x", "-e", "syscall"], "excludes --events"),
         (["--trigger", "sys_exit ret < 0"], "stop or snapshot"),
         (["--trigger", "sys_exit ret < 0 snapshot"], "is for --mode flight"),
         (["--mode", "flight", "--klog"], "are for --mode stream"),

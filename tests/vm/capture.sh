@@ -53,7 +53,7 @@ echo 2 >/proc/sys/kernel/kptr_restrict
 ls -d /usr/lib/debug/boot /boot/System.map* >"$out/symbols" 2>/dev/null
 
 echo "== ended by Ctrl-C, a CPU unplugged and back meanwhile, the counters asked for"
-begin sigint -o "$out/sigint" -e sched -e sys --live
+begin sigint -o "$out/sigint" -e sched -e syscall --live
 work 3
 echo 0 >/sys/devices/system/cpu/cpu1/online
 work 3
@@ -75,7 +75,7 @@ try full-command relay record -a -o /tmp/smaller/trace -- sh -c '
 	i=0; while [ $i -lt 8 ]; do ls -lR /usr/share/doc 2>/dev/null | head -n 300 >/dev/null; i=$((i + 1)); done; exit 5'
 
 echo "== a reader slower than the writer"
-try slow relay record -a -e sys --subbuf-size 4096 --n-subbufs 2 -o "$out/slow" -- \
+try slow relay record -a -e syscall --subbuf-size 4096 --n-subbufs 2 -o "$out/slow" -- \
 	dd if=/dev/zero of=/dev/null bs=1 count=60000
 
 echo "== killed, and taken over"
@@ -93,7 +93,7 @@ echo "== collector gone and back"
 collector=$!
 until grep -q listening "$out/collect.err"; do sleep 0.1; done
 try nobody relay record --to tcp://127.0.0.1:9 -d 1
-begin remote --to tcp://127.0.0.1 -o target -e sched -e sys
+begin remote --to tcp://127.0.0.1 -o target -e sched -e syscall
 work 3
 kill -9 $collector
 work 5

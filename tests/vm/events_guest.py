@@ -240,7 +240,7 @@ def main() -> None:
             took[name] = f"failed: {error}"
     (TRACING / "tracing_on").write_text("0")
     (session / "marker").write_text("the end is near\n")
-    (session / "events").write_text("-kmem:*")
+    (session / "events").write_text("-mm:k*")
     (session / "control").write_text("stop")
     for reader in readers:
         reader.wait()

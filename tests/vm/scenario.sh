@@ -11,7 +11,7 @@ work() {
 	ls -lR /usr/share/doc 2>/dev/null | head -n "${1:-1500}" | sort | tail -n 1 >/dev/null
 	for i in 1 2 3 4 5; do /bin/true; done
 }
-all="+sched +irq +sys +exceptions +task"
+all="+sched +irq +syscall +exceptions +task"
 
 # session NAME [SUBBUF_SIZE N_SUBBUFS [MODE]]: made and configured, not started
 session() {
@@ -116,7 +116,7 @@ echo "== everything at once"
 mkdir "$out/busy"
 session busy 8192 4
 session other 4096 4 flight
-echo "+sys" >"$ltt/other/events"
+echo "+syscall" >"$ltt/other/events"
 for cpu in 0 1; do cat "$ltt/busy/events_$cpu" >"$out/busy/events_$cpu" & done
 echo start >"$ltt/busy/control"
 echo start >"$ltt/other/control"
@@ -127,7 +127,7 @@ for n in 8 32 16 64 4; do
 	echo snapshot! >"$ltt/other/control" 2>/dev/null
 	echo 0 >/sys/devices/system/cpu/cpu1/online
 	cat "$ltt/busy/stats" >>"$out/busy/.stats-live"
-	echo "+sys -irq" >"$ltt/busy/events"
+	echo "+syscall -irq" >"$ltt/busy/events"
 	echo flush >"$ltt/busy/control"
 	mkdir "$ltt/brief" && rmdir "$ltt/brief"
 	echo 1 >/sys/devices/system/cpu/cpu1/online

@@ -240,7 +240,7 @@ def filters() -> None:
         "follow": f"tgid={me} follow=1",
     }
     sessions = {
-        name: Session(f"filter-{name}", "none +sys +sched_switch", filter=text) for name, text in wanted.items()
+        name: Session(f"filter-{name}", "none +syscall +sched_switch", filter=text) for name, text in wanted.items()
     }
     FOUND["filter shown"] = [session.read("filter").strip() for session in sessions.values()]
     FOUND["filter refused"] = [

@@ -187,7 +187,7 @@ class Life:
             self.ask("n_subbufs_max", str(choice([4, 64, 200])))
         if flight:
             self.ask("mode", "flight")
-        self.ask("events", choice(["+*", "+*", "+* -sys:*", "+sys:* +user:*", "+sched:* +irq:*"]))
+        self.ask("events", choice(["+*", "+*", "+* -syscall:*", "+syscall:* +user:*", "+sched:* +irq:*"]))
 
     def begin_readers(self) -> None:
         """Let some streams be read, by threads of ours and by processes that will be killed."""
@@ -253,7 +253,7 @@ class Life:
             lambda: ask("control", "flush"),
             lambda: ask("filter", draw(["cpu=0", "uid=0", "tid=1", "comm=sh,ls", "cgroup=/"])),
             lambda: ask("filter", ""),
-            lambda: ask("events", draw(["-irq:*", "-*", "+sys:*"])),
+            lambda: ask("events", draw(["-irq:*", "-*", "+syscall:*"])),
             lambda: ask("events", "+*"),
             lambda: ask("marker", "m" * draw([1, 100, 4000])),
             lambda: check(self.book, self.session),

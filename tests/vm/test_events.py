@@ -137,7 +137,7 @@ def test_calls_on_files_sockets_and_ipc_are_told(trace: ltt_relay.Trace) -> None
 
 
 def test_a_change_of_the_selection_and_a_marker_are_records(trace: ltt_relay.Trace) -> None:
-    assert list(trace["change_mask"]["events"]) == ["-kmem:*"]
+    assert list(trace["change_mask"]["events"]) == ["-mm:k*"]
     assert list(trace["marker"]["text"]) == ["the end is near"]
 
 

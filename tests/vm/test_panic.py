@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 session=/sys/kernel/relay/ltt/blackbox
 mkdir $session && cd $session || exit 1
-echo flight >mode && echo 65536 >subbuf_size && echo 8 >n_subbufs && echo "none +sched +sys +marker" >events
+echo flight >mode && echo 65536 >subbuf_size && echo 8 >n_subbufs && echo "none +sched +syscall +marker" >events
 echo start >control
 for i in 1 2 3 4 5 6; do ls -lR /usr/share/doc 2>/dev/null | head -n 300 >/dev/null; done
 sleep 1000 &

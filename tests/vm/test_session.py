@@ -55,7 +55,7 @@ def test_every_session_accounts_for_every_record(left: Path, found: dict[str, An
 def test_a_session_starts_with_the_module(left: Path, found: dict[str, Any]) -> None:
     state, mode, events = found["boot"]
     assert (state, mode) == ("running", "flight")
-    assert {"sched:sched_switch", "sys:sys_enter"} <= set(events)
+    assert {"sched:sched_switch", "syscall:sys_enter"} <= set(events)
     trace = ltt_relay.open(left / "boot")
     assert len(trace["sys_enter"]) > 100
     assert 'session = "boot"' in (left / "boot/metadata").read_text()
@@ -198,7 +198,7 @@ def test_filters_are_shown_and_refused_in_words(found: dict[str, Any]) -> None:
 
 
 def test_events_by_class_name_and_glob_while_running(left: Path, found: dict[str, Any]) -> None:
-    assert found["classes"] == ["sched:sched_switch", "sys:sys_enter", "sys:sys_exit"]
+    assert found["classes"] == ["sched:sched_switch", "syscall:sys_enter", "syscall:sys_exit"]
     assert found["classes later"] == ["sched:sched_switch"]
     assert "sched:sched_wakeup" in found["globs"]
     assert "sched:sched_waking" not in found["globs"]
