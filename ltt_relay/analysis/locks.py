@@ -8,14 +8,27 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import MissingEventError, Source, integers, labels, load, pair, summarise, touches_gap
+from ltt_relay.analysis.base import (
+    MissingEventError,
+    Source,
+    integers,
+    labels,
+    load,
+    order_by,
+    pair,
+    summarise,
+    touches_gap,
+)
 from ltt_relay.analysis.syscalls import call_names
 
-__all__ = ("contention", "contentions", "futex_waits", "futexes")
+__all__ = ("KINDS", "contention", "contentions", "futex_waits", "futexes")
 
 #: Operations of futex(2) that wait, without the flags for private and for which clock.
 _WAITS: Final = {0: "wait", 6: "lock_pi", 9: "wait_bitset", 11: "wait_requeue_pi", 13: "lock_pi2"}
 _COMMAND: Final = 0x7F
+_SPIN, _READ, _WRITE, _RT, _PERCPU, _MUTEX = (1 << bit for bit in range(6))
+#: Values of the column `kind`: the kernel's locks. What has no flag is a semaphore.
+KINDS: Final = ("mutex", "rt mutex", "percpu rwsem", "rwlock", "spinlock", "rwsem", "semaphore")
 
 
 def _arguments(trace: Source, rows: np.ndarray, count: int) -> np.ndarray:
@@ -83,40 +96,71 @@ def futexes(trace: Source) -> pd.DataFrame:
     return table
 
 
+def _kinds(flags: np.ndarray) -> pd.Categorical:
+    """What locks they are, by the flags of contention_begin."""
+    read, write, percpu = ((flags & bit) != 0 for bit in (_READ, _WRITE, _PERCPU))
+    spin, real_time, mutex = ((flags & bit) != 0 for bit in (_SPIN, _RT, _MUTEX))
+    kind = np.select([mutex, real_time, percpu, spin & (read | write), spin, read | write], range(6), 6)
+    return pd.Categorical.from_codes(kind, list(KINDS))
+
+
+def _first_begins(time: np.ndarray, key: np.ndarray, is_mutex: np.ndarray) -> np.ndarray:
+    """For each begin when the wait began: a mutex is spun for, then slept for, and says so each time."""
+    n = is_mutex.size
+    order = order_by(time, key)
+    goes_on = np.r_[False, (order[1:] < n) & (order[:-1] < n) & (key[order][1:] == key[order][:-1])]
+    goes_on[goes_on] = is_mutex[order[goes_on]] & is_mutex[np.r_[-1, order[:-1]][goes_on]]
+    first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(order.size)))
+    began = np.empty(order.size, np.int64)
+    began[order] = time[order[first]]
+    return began[:n]
+
+
 def contentions(trace: Source) -> pd.DataFrame:
     """Return each wait for a contended lock of the kernel, by begin.
 
-    Columns: begin, end, wait_ns (int64), cpu, tid, comm, lock (uint64: its address), flags (as the kernel has them: 1
-    spin, 2 read, 4 write, 8 rt, 16 percpu, 32 mutex), in_gap.
+    Columns: begin, end, wait_ns (int64), cpu (where it began), tid, comm, lock (uint64: its address), kind (category,
+    see `KINDS`), flags (int64, as the kernel has them: 1 spin, 2 read, 4 write, 8 rt, 16 percpu, 32 mutex; of a mutex
+    that was spun for and then slept for, the last), in_gap.
 
     Needs contention_begin and contention_end (kernel 5.19 and later).
     """
     columns = ["timestamp", "cpu", "tid", "comm", "lock_addr", "flags"]
-    begins, ends = load(trace, {"contention_begin": columns, "contention_end": ["timestamp", "tid", "lock_addr"]})
-    begin_time, end_time = begins["timestamp"].to_numpy(), ends["timestamp"].to_numpy()
-    both = np.concatenate([integers(begins, "lock_addr"), integers(ends, "lock_addr")])
-    tid = np.concatenate([integers(begins, "tid"), integers(ends, "tid")])
-    key = pd.DataFrame({"lock": both, "tid": tid}).groupby(["lock", "tid"], sort=False).ngroup().to_numpy(np.int64)
-    i, j = pair(begin_time, key[: len(begins)], end_time, key[len(begins) :])
-    order = np.argsort(i)
-    i, j = i[order], j[order]
+    begins, ends = load(
+        trace, {"contention_begin": columns, "contention_end": ["timestamp", "cpu", "tid", "lock_addr"]}
+    )
+    time = np.concatenate([begins["timestamp"].to_numpy(), ends["timestamp"].to_numpy()])
+    table = pd.DataFrame(
+        {column: np.concatenate([integers(begins, column), integers(ends, column)]) for column in ("lock_addr", "tid")}
+    )
+    # Each CPU has an idle task, which can only spin.
+    cpu = np.concatenate([integers(begins, "cpu"), integers(ends, "cpu")])
+    table["cpu"] = np.where(table["tid"] == 0, cpu, -1)
+    key = table.groupby(list(table), sort=False).ngroup().to_numpy(np.int64)
+    n = len(begins)
+    i, j = pair(time[:n], key[:n], time[n:], key[n:])
+    flags = integers(begins, "flags", 0)
+    began = _first_begins(time, key, (flags & _MUTEX) != 0)
+    i, j = (index[np.argsort(began[i], kind="stable")] for index in (i, j))
+    begin, end = began[i], time[n:][j]
     comm, names = labels([(begins, "comm")])
     owner = integers(begins, "tid")[i].astype(np.int32)
     return pd.DataFrame(
         {
-            "begin": begin_time[i],
-            "end": end_time[j],
-            "wait_ns": end_time[j] - begin_time[i],
+            "begin": begin,
+            "end": end,
+            "wait_ns": end - begin,
             "cpu": begins["cpu"].to_numpy()[i],
             "tid": pd.arrays.IntegerArray(owner, owner < 0),
             "comm": pd.Categorical.from_codes(comm[i], names),
             "lock": integers(begins, "lock_addr")[i].view(np.uint64),
-            "flags": integers(begins, "flags", 0)[i],
-            "in_gap": touches_gap(trace, begin_time[i], end_time[j]),
+            "kind": _kinds(flags[i]),
+            "flags": flags[i],
+            "in_gap": touches_gap(trace, begin, end),
         }
     )
 
 
 def contention(trace: Source) -> pd.DataFrame:
-    """Return per lock and task name, most time first: lock, comm, then as `summarise`; as `contentions`."""
-    return summarise(contentions(trace), ["lock", "comm"], "wait_ns")
+    """Return per lock and task name, most time first: lock, kind, comm, then as `summarise`; as `contentions`."""
+    return summarise(contentions(trace), ["lock", "kind", "comm"], "wait_ns")

@@ -164,6 +164,50 @@ def test_futexes(three: ltt_relay.Trace) -> None:
     assert (row["comm"], row["futex"], row["tasks"], row["count"], row["total_ns"]) == ("A", 0x7000, 1, 1, 750)
 
 
+def _contends(begin: bool, time: int, tid: int, lock: int, flags: int = 0) -> Row:
+    if begin:
+        return time, "contention_begin", {"tid": tid, "lock_addr": lock, "flags": flags}
+    return time, "contention_end", {"tid": tid, "lock_addr": lock}
+
+
+def test_a_mutex_that_is_spun_for_and_then_slept_for_is_one_wait(tmp_path: Path) -> None:
+    first = [
+        _contends(True, 1000, 7, 0xA0, 33), _contends(True, 1200, 7, 0xA0, 32), _contends(False, 1500, 7, 0xA0),
+        # A spinlock's wait of which the end is missing, then one that is whole.
+        _contends(True, 2000, 7, 0xB0, 1), _contends(True, 2500, 7, 0xB0, 1), _contends(False, 2600, 7, 0xB0),
+    ]  # fmt: skip
+    # It slept on one CPU and got the lock on the other; what was asked for first did not wait longest.
+    second = [_contends(True, 1100, 8, 0xA0, 33), _contends(False, 1150, 8, 0xA0), switch(3000, 0, 8)]
+    trace = write(tmp_path / "t", {0: first, 1: second}, {7: "sleeper", 8: "spinner"}, {})
+    waits = analysis.contentions(trace)
+    found = list(zip(waits["tid"], waits["kind"], waits["flags"], waits["begin"], waits["wait_ns"], strict=True))
+    assert found == [(7, "mutex", 32, 1000, 500), (8, "mutex", 33, 1100, 50), (7, "spinlock", 1, 2500, 100)]
+    table = analysis.contention(trace)
+    assert list(zip(table["lock"], table["kind"], table["comm"], table["total_ns"], strict=True)) == [
+        (0xA0, "mutex", "sleeper", 500), (0xB0, "spinlock", "sleeper", 100), (0xA0, "mutex", "spinner", 50),
+    ]  # fmt: skip
+
+
+def test_the_idle_tasks_of_two_cpus_spin_each_for_itself(tmp_path: Path) -> None:
+    first = [_contends(True, 1000, 0, 0xA0, 1), _contends(False, 1500, 0, 0xA0)]
+    second = [_contends(True, 1100, 0, 0xA0, 1), _contends(False, 1300, 0, 0xA0)]
+    waits = analysis.contentions(write(tmp_path / "t", {0: first, 1: second}, {0: "swapper"}, {}))
+    assert list(zip(waits["cpu"], waits["wait_ns"], strict=True)) == [(0, 500), (1, 200)]
+
+
+def test_a_soft_interrupt_is_late_from_its_first_raise(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        (1000, "softirq_raise", {"vec": 6}), (1100, "softirq_raise", {"vec": 6}), (1200, "softirq_raise", {"vec": 1}),
+        (1300, "softirq_entry", {"vec": 1}), (1400, "softirq_exit", {"vec": 1}),
+        # Raised again while its handler runs, it runs once more.
+        (1500, "softirq_entry", {"vec": 6}), (1600, "softirq_raise", {"vec": 6}), (1700, "softirq_exit", {"vec": 6}),
+        (1800, "softirq_entry", {"vec": 6}), (1900, "softirq_exit", {"vec": 6}),
+    ]  # fmt: skip
+    each = analysis.soft_interrupt_latency(write(tmp_path / "t", {0: rows}, {}, {}))
+    found = list(zip(each["vec"], each["raised"], each["latency_ns"], strict=True))
+    assert found == [("TIMER", 1200, 100), ("TASKLET", 1000, 500), ("TASKLET", 1600, 200)]
+
+
 def test_interrupts_and_faults(trace: ltt_relay.Trace) -> None:
     (irq,) = analysis.interrupts(trace).to_dict("records")
     assert (irq["irq"], irq["name"], irq["count"], irq["total_ns"]) == (5, "disk", 3, 45)
