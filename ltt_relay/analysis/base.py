@@ -17,8 +17,8 @@ from ltt_relay.decode import Trace, times
 from ltt_relay.errors import UserError
 
 __all__ = (
-    "MissingEventError", "Source", "Window", "bin_edges", "codes", "gap_times", "integers", "labels", "last_before",
-    "load", "order_by", "pair", "pair_queued", "require", "span", "summarise", "touches_gap", "utc",
+    "MissingEventError", "Source", "Window", "bin_edges", "codes", "duration_text", "gap_times", "integers", "labels",
+    "last_before", "load", "order_by", "pair", "pair_queued", "require", "span", "summarise", "touches_gap", "utc",
 )  # fmt: skip
 
 PERCENTILES: Final = (50, 95, 99)
@@ -261,6 +261,15 @@ def touches_gap(trace: Source, begin: np.ndarray, end: np.ndarray, cpu: np.ndarr
         chosen = cpu == number
         touched[chosen] = _touches(begin[chosen], end[chosen], some)
     return touched
+
+
+def duration_text(ns: float, digits: int = 4) -> str:
+    """Return a duration with its unit, in a few digits: 1.5 ms."""
+    ns = float(f"{ns:.{digits}g}")
+    for limit, unit, name in ((1e3, 1.0, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (1e13, 1e9, "s")):
+        if abs(ns) < limit:
+            return f"{ns / unit:.{digits}g} {name}"
+    return f"{ns / 3600e9:.{digits}g} h"
 
 
 def bin_edges(trace: Source, bins: int) -> np.ndarray:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ltt_relay.analysis import losses
-from ltt_relay.analysis.base import MissingEventError, Source
+from ltt_relay.analysis.base import MissingEventError, Source, duration_text
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.errors import UserError
 
-__all__ = ("ROWS", "Section", "duration_text", "sections", "text")
+__all__ = ("ROWS", "Section", "sections", "text")
 
 #: Rows of a table that are shown.
 ROWS = 15
@@ -28,14 +28,6 @@ class Section:
     table: pd.DataFrame | None
     plots: tuple[str, ...] = ()
     rows: int = 0
-
-
-def duration_text(ns: float) -> str:
-    """Return a duration with its unit, in four digits."""
-    for limit, unit, name in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
-        if abs(ns) < limit:
-            return f"{ns / unit:.4g} {name}"
-    return f"{ns / 1e9:.4g} s"
 
 
 def _bytes_text(count: float) -> str:
@@ -59,7 +51,9 @@ def _cell(column: str, value: object) -> str:
     if column in {"futex", "lock"} and isinstance(value, int):
         return f"0x{value:x}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
+        name = str(value)
+        # A task can call itself anything, what moves the cursor included.
+        return name if name.isprintable() else name.encode("unicode_escape").decode()
     if column in {"tid", "irq", "cpu"} or column.endswith("_tid"):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

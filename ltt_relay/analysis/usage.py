@@ -67,7 +67,8 @@ def event_rates(trace: Source, bins: int = 200, by: str = "event") -> pd.DataFra
         parts.append(
             pd.DataFrame({"bin": there % bins, by: there // bins if by == "cpu" else event, "count": count[there]})
         )
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"bin": [], by: [], "count": []}, np.int64)
+    none = pd.DataFrame({"bin": [], by: [], "count": []}, dtype=np.int64)
+    table = pd.concat(parts, ignore_index=True) if parts else none
     table = table.groupby(["bin", by], sort=False)["count"].sum().reset_index()
     at = table.pop("bin").to_numpy()
     table.insert(0, "begin", edges[at])

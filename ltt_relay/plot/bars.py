@@ -20,14 +20,14 @@ from ltt_relay.analysis import (
     syscall_durations,
     timer_expiries,
 )
-from ltt_relay.analysis.base import Source
+from ltt_relay.analysis.base import Source, duration_text
 from ltt_relay.plot.latency import distribution
 from ltt_relay.plot.style import (
     COLOURS,
     INK,
     SHADES,
+    counts_axis,
     duration_axis,
-    duration_label,
     empty,
     figure,
     legend_below,
@@ -53,13 +53,13 @@ def boxes(axes: Axes, names: pd.Series, values: pd.Series, label: str) -> list[P
     axes.plot(table["max"], y, "o", color=COLOURS[5], markersize=4, linestyle="none")
     low, high = float(quantiles[:, 0].min()) / 1.5, float(table["max"].max()) * 1.5
     duration_axis(axes.xaxis, label, low, high)
-    axes.set_yticks(y, [short(name) for name in table.index])
+    axes.set_yticks(y, [short(name, 44) for name in table.index])
     axes.set_ylim(-0.7, len(table) - 0.3)
     axes.grid(axis="x", color="#E5E5E5")
     axes.set_axisbelow(True)
     beside = axes.get_yaxis_transform()
     for place, count, total in zip(y, table["count"], table["sum"], strict=True):
-        text = f"{count:,} in {duration_label(float(f'{total:.3g}'))}"
+        text = f"{count:,} in {duration_text(total, 3)}"
         axes.text(1.01, place, text, transform=beside, va="center", fontsize=8, color=INK)
     return [
         Patch(color=COLOURS[4], label="5th to 95th percentile"),
@@ -103,12 +103,12 @@ def timers(trace: Source) -> Figure:
     return made
 
 
-def _addressed(comm: pd.Series, address: pd.Series) -> pd.Series:
-    """Names such as "python 0x7f3c5e0010", made once for each pair."""
-    pairs = pd.DataFrame({"comm": comm, "address": address})
-    number = pairs.groupby(["comm", "address"], observed=True, dropna=False, sort=False).ngroup()
-    first = pairs.loc[~number.duplicated()]
-    texts = [f"{short(name, 15)} 0x{value:x}" for name, value in zip(first["comm"], first["address"], strict=True)]
+def _addressed(waits: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Names such as "python mutex 0xffff8c0a41d5e010", made once for each group of columns, of which the last is it."""
+    number = waits.groupby(columns, observed=True, dropna=False, sort=False).ngroup()
+    first = waits.loc[~number.duplicated(), columns]
+    words = first.iloc[:, :-1].astype(object).fillna("(unknown)").itertuples(index=False, name=None)
+    texts = [" ".join([*map(str, some), f"0x{at:x}"]) for some, at in zip(words, first[columns[-1]], strict=True)]
     return pd.Series(np.array(texts, object)[number.to_numpy()], dtype=object)
 
 
@@ -117,18 +117,12 @@ def locks(trace: Source) -> Figure:
     parts: list[tuple[str, pd.Series, pd.Series]] = []
     if "sys_enter" in trace and "sys_exit" in trace:
         waits = futex_waits(trace)
-        names = (
-            waits["comm"].astype(str)
-            + " 0x"
-            + pd.Series([f"{value:x}" for value in waits["futex"].tolist()], dtype=str)
-        )
-        parts.append((f"Futexes: {len(waits):,} waits, by task name and address", names, waits["wait_ns"]))
+        title = f"Futexes: {len(waits):,} waits, by task name and address"
+        parts.append((title, _addressed(waits, ["comm", "futex"]), waits["wait_ns"]))
     if "contention_begin" in trace and "contention_end" in trace:
         kernel = contentions(trace)
-        names = kernel["comm"].astype(str) + " 0x" + pd.Series([f"{v:x}" for v in kernel["lock"].tolist()], dtype=str)
-        parts.append(
-            (f"Locks of the kernel: {len(kernel):,} waits, by task name and address", names, kernel["wait_ns"])
-        )
+        title = f"Locks of the kernel: {len(kernel):,} waits, by task name, kind and address"
+        parts.append((title, _addressed(kernel, ["comm", "kind", "lock"]), kernel["wait_ns"]))
     if not parts:
         futex_waits(trace)
     parts = [part for part in parts if len(part[1])]
@@ -163,7 +157,7 @@ def preemption(trace: Source) -> Figure:
         y, [f"{short(a, 18)} for {short(b, 18)}" for a, b in zip(shown["comm"], shown["by_comm"], strict=True)]
     )
     axes.set_xlabel("times a task gave way although it could run")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    counts_axis(axes.xaxis)
     titled(axes, f"Preemptions: {total:,}, the most frequent pairs")
     handles = [
         Patch(color=COLOURS[0], label="in the kernel"),
@@ -192,7 +186,7 @@ def migration(trace: Source) -> Figure:
                 j, i, f"{int(grid[i, j]):,}", ha="center", va="center", fontsize=8, color="white" if dark else INK
             )
     else:
-        made.colorbar(mesh, ax=axes, label="moves", format="{x:,.0f}")
+        counts_axis(made.colorbar(mesh, ax=axes, label="moves").ax.yaxis)
     step = max(1, len(cpus) // 16)
     axes.set_xticks(range(0, len(cpus), step), [str(cpu) for cpu in cpus[::step]])
     axes.set_yticks(range(0, len(cpus), step), [str(cpu) for cpu in cpus[::step]])

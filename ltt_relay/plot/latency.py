@@ -7,16 +7,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ltt_relay.analysis import wakeup_latencies
-from ltt_relay.analysis.base import Source, span
+from ltt_relay.analysis.base import Source, duration_text, span
 from ltt_relay.plot.style import (
     COLOURS,
     GAP,
     SHADES,
+    bins_for,
+    counts_axis,
     duration_axis,
-    duration_label,
     empty,
     figure,
     shade_gaps,
@@ -34,15 +35,17 @@ def distribution(axes: Axes, values: np.ndarray, label: str, count: str) -> None
     axes.hist(values, bins=np.geomspace(low, high, 81).tolist(), color=COLOURS[0])
     duration_axis(axes.xaxis, label, low, high)
     axes.set_ylabel(count)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    height = 1.3 * axes.get_ylim()[1]
+    most = axes.get_ylim()[1]
+    height = 1.3 * most
+    counts_axis(axes.yaxis)
+    # No ticks beside the percentiles, above all bars.
+    axes.set_yticks([tick for tick in axes.yaxis.get_major_locator().tick_values(0, most) if tick <= most])
     axes.set_ylim(0, height)
     for rank, percent in enumerate((50, 95, 99)):
         at = float(np.percentile(values, percent))
         axes.axvline(at, color=GAP, linewidth=1, linestyle=(0, (4, 2)))
         right = np.log(at / low) > 0.8 * np.log(high / low)
-        text = f" p{percent} {duration_label(float(f'{at:.3g}'))} "
+        text = f" p{percent} {duration_text(at, 3)} "
         axes.text(
             at, height * (0.98 - 0.08 * rank), text, ha="right" if right else "left", va="top", color=GAP,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
@@ -54,16 +57,18 @@ def heat(axes: Axes, trace: Source, time: np.ndarray, values: np.ndarray, label:
     first, last = span(trace)
     values = values.clip(1)
     low, high = float(values.min()) / 1.2, float(values.max()) * 1.2
-    across = np.linspace(0, max((last - first) / 1e9, 1e-9), 181)
-    up = np.geomspace(low, high, 61)
+    across = np.linspace(0, max((last - first) / 1e9, 1e-9), bins_for(4 * time.size, 180) + 1)
+    up = np.geomspace(low, high, bins_for(2 * time.size, 60) + 1)
     counts, _, _ = np.histogram2d((time - first) / 1e9, values, bins=[across, up])
     shown = np.ma.masked_equal(counts.T, 0)
-    mesh = axes.pcolormesh(
-        across, up, shown, norm=LogNorm(1, max(counts.max(), 2)), cmap=SHADES, rasterized=True, linewidth=0
-    )
+    most = max(float(counts.max()), 2.0)
+    mesh = axes.pcolormesh(across, up, shown, norm=LogNorm(1, most), cmap=SHADES, rasterized=True, linewidth=0)
     duration_axis(axes.yaxis, label, low, high)
     time_axis(axes, trace)
-    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.01, format="{x:,.0f}")
+    steps = (1, 2, 5) if most < 200 else (1,)
+    ticks = [step * 10.0**power for power in range(10) for step in steps if step * 10.0**power <= most]
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.01, format="{x:,.0f}", ticks=FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label(count)
     bar.outline.set_visible(False)
     shade_gaps(axes, trace)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from ltt_relay.analysis import (
     block_requests,
@@ -28,10 +27,13 @@ from ltt_relay.plot.style import (
     COLOURS,
     INK,
     OTHERS,
+    bins_for,
+    counts_axis,
     empty,
     figure,
     gap_patch,
     legend_below,
+    rate_axis,
     shade_gaps,
     short,
     time_axis,
@@ -44,9 +46,7 @@ __all__ = ("cpu", "faults", "interrupts", "io", "rates", "runqueue", "stacked")
 _BINS: Final = 240
 
 
-def stacked(
-    axes: Axes, trace: Source, begin: pd.Series, key: pd.Series, value: pd.Series, bins: int = _BINS
-) -> list[Patch]:
+def stacked(axes: Axes, trace: Source, begin: pd.Series, key: pd.Series, value: pd.Series, bins: int) -> list[Patch]:
     """Draw values in bins of time as a stack, the heaviest key lowest; returns the legend's entries."""
     edges = bin_edges(trace, bins)
     first = span(trace)[0]
@@ -80,26 +80,32 @@ def cpu(trace: Source) -> Figure:
         return empty("running tasks")
     made = figure(11, 4.2)
     axes = made.add_subplot()
-    handles = stacked(axes, trace, usage["begin"], usage["comm"], usage["cpus"])
+    handles = stacked(axes, trace, usage["begin"], usage["comm"], usage["cpus"], _BINS)
     cpus = int(trace.info["cpus"])
+    most = axes.get_ylim()[1]
     axes.axhline(cpus, color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.set_ylim(0, cpus * 1.08)
+    # Of many CPUs that are mostly idle, those in use.
+    whole = most > cpus / 5
+    axes.set_ylim(0, cpus * 1.08 if whole else most * 1.2)
     axes.set_ylabel("CPUs in use")
-    titled(axes, f"CPU use by task name; the dashed line is all {cpus} CPUs")
+    rate_axis(axes.yaxis)
+    line = f"dashed: all {cpus}" if cpus > 1 else "dashed: the whole CPU"
+    titled(axes, f"CPU use by task name ({line if whole else f'there are {cpus}'})")
     legend_below(made, handles)
     return made
 
 
 def rates(trace: Source) -> Figure:
     """Return how many records a second there were of each event, stacked; where records were lost is hatched."""
-    table = event_rates(trace, _BINS)
+    bins = bins_for(int(trace.catalog["count"].sum()), _BINS)
+    table = event_rates(trace, bins)
     if not len(table):
         return empty("events")
     made = figure(11, 4.2)
     axes = made.add_subplot()
-    handles = stacked(axes, trace, table["begin"], table["event"], table["rate_hz"])
+    handles = stacked(axes, trace, table["begin"], table["event"], table["rate_hz"], bins)
     axes.set_ylabel("events per second")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    rate_axis(axes.yaxis)
     titled(axes, f"Events over time: {int(table['count'].sum()):,} records, {trace.info['lost']:,} lost")
     legend_below(made, handles)
     return made
@@ -124,6 +130,7 @@ def runqueue(trace: Source) -> Figure:
     axes.set_ylim(0, float(most.max()) * 1.08 + 0.1)
     time_axis(axes, trace)
     axes.set_ylabel("tasks waiting for a CPU")
+    counts_axis(axes.yaxis)
     handles = [Patch(color=COLOURS[4], label="at most"), Patch(color=COLOURS[0], label="on average")]
     if shade_gaps(axes, trace):
         handles.append(gap_patch())
@@ -157,7 +164,7 @@ def interrupts(trace: Source) -> Figure:
     made = figure(11, 4.2)
     axes = made.add_subplot()
     names = each["name"].iloc[interval].reset_index(drop=True)
-    handles = stacked(axes, trace, pd.Series(edges[place]), names, pd.Series(share))
+    handles = stacked(axes, trace, pd.Series(edges[place]), names, pd.Series(share), _BINS)
     axes.set_ylabel("time in handlers (% of all CPUs)")
     titled(axes, f"Interrupts over time: {len(each):,} handlers; a soft interrupt's time includes interrupts meanwhile")
     legend_below(made, handles, 4)
@@ -174,15 +181,16 @@ def faults(trace: Source) -> Figure:
     if not parts:
         require(trace, "page_fault_user", ["timestamp"])
     rows = pd.concat(parts, ignore_index=True)
-    edges = bin_edges(trace, _BINS)
-    place = (np.searchsorted(edges, rows["timestamp"].to_numpy(), "right") - 1).clip(0, _BINS - 1)
+    bins = bins_for(len(rows), _BINS)
+    edges = bin_edges(trace, bins)
+    place = (np.searchsorted(edges, rows["timestamp"].to_numpy(), "right") - 1).clip(0, bins - 1)
     made = figure(11, 3.8)
     axes = made.add_subplot()
     rate = pd.Series(1e9 / np.diff(edges)[place])
     names = rows["comm"] if "comm" in rows else pd.Series(["(unknown)"] * len(rows))
-    handles = stacked(axes, trace, pd.Series(edges[place]), names, rate)
+    handles = stacked(axes, trace, pd.Series(edges[place]), names, rate, bins)
     axes.set_ylabel("page faults per second")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    rate_axis(axes.yaxis)
     titled(axes, f"Page faults over time: {len(rows):,}")
     legend_below(made, handles)
     return made
@@ -210,9 +218,11 @@ def io(trace: Source) -> Figure:
         below.step(x, np.r_[most, 0], where="post", color=colour, linewidth=1.2, label=f"device {device}")
     below.set_ylim(0, None)
     below.set_ylabel("most under way")
-    below.yaxis.set_major_locator(MaxNLocator(integer=True))
+    counts_axis(below.yaxis)
     time_axis(below, trace)
-    shade_gaps(below, trace)
     titled(below, "Requests under way")
-    below.legend(frameon=False, loc="upper right")
+    handles: list[Any] = list(below.get_lines())
+    if shade_gaps(below, trace):
+        handles.append(gap_patch())
+    legend_below(made, handles)
     return made

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -11,15 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from ltt_relay.analysis.base import Source, gap_times, span
+from ltt_relay.analysis.base import Source, duration_text, gap_times, span
 
 __all__ = (
-    "COLOURS", "GAP", "INK", "OTHERS", "SHADES", "duration_axis", "duration_label", "empty", "figure", "gap_patch",
-    "legend_below", "seconds",
-    "shade_gaps", "short", "time_axis", "titled", "top_names",
+    "COLOURS", "GAP", "INK", "OTHERS", "SHADES", "bins_for", "counts_axis", "duration_axis", "empty", "figure",
+    "gap_patch", "legend_below", "rate_axis", "seconds", "shade_gaps", "short", "time_axis", "titled", "top_names",
 )  # fmt: skip
 
 #: Okabe and Ito's palette, told apart by colour-blind people; grey is for all others, red stripes are for losses.
@@ -28,8 +29,16 @@ OTHERS: Final = "#999999"
 INK: Final = "#222222"
 GAP: Final = "#D55E00"
 #: From few to many.
-SHADES: Final = LinearSegmentedColormap.from_list("shades", ["#CFE3F3", "#56B4E9", "#0072B2", "#08306B"])
+SHADES: Final = LinearSegmentedColormap.from_list("shades", ["#B5D5EC", "#56B4E9", "#0072B2", "#08306B"])
+_UNITS: Final = (
+    (2e-6, 1e9, "ns"), (2e-3, 1e6, "µs"), (2.0, 1e3, "ms"), (600.0, 1.0, "s"), (36_000.0, 1 / 60, "min"),
+    (np.inf, 1 / 3600, "h"),
+)  # fmt: skip
 _MAX_GAPS: Final = 500
+#: Where records were lost. The colour is enough where a program that draws SVG knows no hatching.
+_LOST: Final[dict[str, Any]] = {
+    "facecolor": GAP + "4D", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3
+}  # fmt: skip
 
 
 def figure(width: float, height: float) -> Figure:
@@ -53,18 +62,21 @@ def empty(what: str) -> Figure:
 
 
 def short(name: object, length: int = 26) -> str:
-    """Return a name cut to a length; matplotlib takes a text between two dollars for mathematics."""
+    """Return a name cut to a length, in letters that the font has; between dollars matplotlib would see a formula."""
     text = "(unknown)" if name is None or (isinstance(name, float) and np.isnan(name)) else str(name)
     text = text if len(text) <= length else text[: length - 1] + "…"
+    if not text.isascii() or not text.isprintable():
+        known = _characters()
+        text = "".join(
+            letter if letter.isprintable() and ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in text
+        )
     return text.replace("$", r"\$")
 
 
-def duration_label(ns: float, position: object = None) -> str:
-    """Return a duration with its unit: 1.5 ms."""
-    for limit, unit, name in ((1e3, 1.0, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
-        if abs(ns) < limit:
-            return f"{ns / unit:.4g} {name}"
-    return f"{ns / 1e9:.4g} s"
+@cache
+def _characters() -> frozenset[int]:
+    """What the font can draw."""
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def duration_axis(axis: Any, label: str, low: float, high: float) -> None:
@@ -76,7 +88,7 @@ def duration_axis(axis: Any, label: str, low: float, high: float) -> None:
         steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     axis.set_major_locator(FixedLocator([step * 10.0**power for power in powers for step in steps]))
-    axis.set_major_formatter(FuncFormatter(duration_label))
+    axis.set_major_formatter(FuncFormatter(lambda ns, _: duration_text(ns)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     axis.set_label_text(label)
@@ -87,17 +99,33 @@ def seconds(trace: Source, ns: Any) -> Any:
     return (np.asarray(ns, np.int64) - span(trace)[0]) / 1e9
 
 
+def bins_for(records: int, most: int = 240) -> int:
+    """Return how many bins of time are enough for some records: with few of them each would be a needle."""
+    return int(np.clip(records // 8, 24, most))
+
+
+def counts_axis(axis: Any) -> None:
+    """Make an axis of counts: whole numbers, with commas."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.set_major_formatter("{x:,.0f}")
+
+
+def rate_axis(axis: Any) -> None:
+    """Make an axis of things per second: with commas, and digits behind the point if they are few."""
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 10 or x == int(x) else f"{x:.3g}"))
+
+
 def time_axis(axes: Axes, trace: Source) -> None:
     """Make x the time since the trace's begin, over all of it."""
     first, last = span(trace)
     length = max((last - first) / 1e9, 1e-9)
+    factor, unit = next((factor, unit) for limit, factor, unit in _UNITS if length < limit)
+    # Round in the unit that is shown.
+    ticks = np.asarray(MaxNLocator(10).tick_values(0, length * factor)) / factor
+    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x * factor:g}"))
     axes.set_xlim(0, length)
-    axes.xaxis.set_major_locator(MaxNLocator(10))
-    for limit, factor, unit in ((2e-6, 1e9, "ns"), (2e-3, 1e6, "µs"), (2.0, 1e3, "ms"), (np.inf, 1.0, "s")):
-        if length < limit:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, f=factor: f"{x * f:g}"))
-            axes.set_xlabel(f"time since the trace began ({unit})")
-            return
+    axes.set_xlabel(f"time since the trace began ({unit})")
 
 
 def shade_gaps(axes: Axes, trace: Source, cpus: Sequence[int] | None = None) -> bool:
@@ -110,18 +138,17 @@ def shade_gaps(axes: Axes, trace: Source, cpus: Sequence[int] | None = None) -> 
     for cpu, begin, end in zip(shown["cpu"], shown["begin"], shown["end"], strict=True):
         left, right = (begin - low) / 1e9, (end - low) / 1e9
         right = max(right, left + least)
-        look: dict[str, Any] = {"facecolor": GAP + "22", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3}
         if cpus is None:
-            axes.axvspan(left, right, **look)
+            axes.axvspan(left, right, **_LOST)
         elif cpu in cpus:
             base = len(cpus) - 1 - list(cpus).index(cpu)
-            axes.fill_between([left, right], base, base + 1, **look)
+            axes.fill_between([left, right], base, base + 1, **_LOST)
     return bool(len(gaps))
 
 
 def gap_patch() -> Patch:
     """Return the legend's entry for gaps."""
-    return Patch(facecolor=GAP + "22", edgecolor=GAP, hatch="////", linewidth=0, label="records lost")
+    return Patch(**_LOST, label="records lost")
 
 
 def top_names(names: pd.Series, weights: pd.Series, count: int = len(COLOURS)) -> list[str]:

@@ -30,7 +30,7 @@ __all__ = ("timeline",)
 
 _BINS = 1200
 _MAX_MARKERS = 12
-_MAX_CPUS = 32
+_MAX_CPUS = 128
 
 
 def _markers(axes: Axes, trace: Source, height: float) -> None:
@@ -64,10 +64,11 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     top = top_names(names, busy["end"] - busy["begin"])
     rank = names.map({name: i for i, name in enumerate(top)}).fillna(len(COLOURS)).to_numpy(np.int64)
     kinds = len(COLOURS) + 1
-    cpus = sorted(set(runs["cpu"].tolist()))[:_MAX_CPUS]
+    there = sorted(set(runs["cpu"].tolist()))
+    cpus = there[:_MAX_CPUS]
     lane_of = np.full(max(cpus) + 1, -1)
     lane_of[cpus] = np.arange(len(cpus))
-    made = figure(width, 1.9 + 1.1 * min(len(cpus), 4) + 0.5 * max(len(cpus) - 4, 0))
+    made = figure(width, 1.9 + sum(1.1 if i < 4 else 0.5 if i < 16 else 0.16 for i in range(len(cpus))))
     axes = made.add_subplot()
     x = (edges - first) / 1e9
 
@@ -96,6 +97,7 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
         axes.axhline(base, color="#CCCCCC", linewidth=0.8)
     lost = shade_gaps(axes, trace, cpus)
     axes.set_yticks([len(cpus) - 1 - i + 0.42 for i in range(len(cpus))], [f"CPU {cpu}" for cpu in cpus])
+    axes.tick_params(axis="y", labelsize=10 if len(cpus) <= 16 else 7)
     axes.set_ylim(0, len(cpus))
     time_axis(axes, trace)
     axes.spines[["top", "right"]].set_visible(False)
@@ -109,5 +111,7 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     if lost:
         legend.append(gap_patch())
     legend_below(made, legend)
-    made.suptitle("Who ran where: filled as far as the CPU was used, white is idle", x=0.01, ha="left", fontsize=11)
+    some = f"; {len(cpus)} of {len(there)} CPUs" if len(cpus) < len(there) else ""
+    title = f"Who ran where: filled as far as the CPU was used, white is idle{some}"
+    made.suptitle(title, x=0.01, ha="left", fontsize=11)
     return made

@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from ltt_relay.analysis import critical_path, main_task, off_cpu_time, wakeup_pairs
-from ltt_relay.analysis.base import Source, span
+from ltt_relay.analysis.base import Source, duration_text, span
 from ltt_relay.analysis.sched import STATES
 from ltt_relay.plot.lanes import fill_lane, filled
 from ltt_relay.plot.style import (
     INK,
     SHADES,
-    duration_label,
     empty,
     figure,
     legend_below,
@@ -39,33 +38,44 @@ _STATE_COLOURS: Final = {
     "stopped": "#CC79A7", "dead": "#999999",
 }  # fmt: skip
 _ROWS: Final = 14
-_NARROW: Final = 0.004
+#: Parts of the whole: narrower boxes are drawn as one, and in wider ones than the other a line of text fits upright.
+_NARROW: Final = 0.006
+_UPRIGHT: Final = 0.013
+_BOXES: Final = 24
 _BINS: Final = 1000
 
 
+def _box(axes: Axes, left: float, width: float, depth: int, name: str, total: float, colour: str) -> None:
+    """Draw one box with its name and time, or as much of them as there is room for; upright if it is narrow."""
+    box = Rectangle((left, -depth - 1), width, 0.96, edgecolor="white", linewidth=0.8, facecolor=colour)
+    axes.add_patch(box)
+    room, text = int(width * 165), ""
+    if room >= 8:
+        text = f"{short(name, room)}\n{duration_text(total, 3)}"
+    elif width >= _UPRIGHT:
+        text = short(name, 13)
+    if text:
+        rotation = 0 if room >= 8 else 90
+        axes.text(
+            left + width / 2, -depth - 0.52, text, ha="center", va="center", fontsize=8, color=INK, rotation=rotation
+        )
+
+
 def _boxes(axes: Axes, table: pd.DataFrame, levels: list[str], left: float, depth: int, whole: float) -> None:
-    """Draw the groups of one level side by side, heaviest first, and below each its own groups."""
-    sums = table.groupby(levels[0], observed=True)["total_ns"].sum().sort_values(ascending=False, kind="stable")
-    for shown, (name, total) in enumerate(sums.items()):
-        width = total / whole
-        if width < _NARROW:
-            rest = float(sums.iloc[shown:].sum()) / whole
-            axes.add_patch(Rectangle((left, -depth - 1), rest, 0.96, facecolor="#D5D5D5", linewidth=0))
-            label = f"{sums.size - shown} others" if sums.size - shown > 1 else short(name)
-            if int(rest * 165) >= len(label):
-                axes.text(left + rest / 2, -depth - 0.52, label, ha="center", va="center", fontsize=8, color=INK)
-            break
-        box = Rectangle((left, -depth - 1), width, 0.96, edgecolor="white", linewidth=0.8)
-        box.set_facecolor(_LEVELS[depth % len(_LEVELS)])
-        axes.add_patch(box)
-        room = int(width * 165)
-        if room >= 5:
-            text = short(name, room)
-            label = f"{text}\n{duration_label(float(f'{total:.3g}'))}" if room >= 8 else text
-            axes.text(left + width / 2, -depth - 0.52, label, ha="center", va="center", fontsize=8, color=INK)
+    """Draw the groups of one level side by side, heaviest first, and below each its own groups; the narrow as one."""
+    names = table[levels[0]]
+    sums = table.groupby(names, observed=True)["total_ns"].sum().sort_values(ascending=False, kind="stable")
+    shown = min(int((sums >= _NARROW * whole).sum()), _BOXES)
+    rest = sums.iloc[shown:]
+    groups = [(str(name), total, names == name, _LEVELS[depth]) for name, total in sums.iloc[:shown].items()]
+    if len(rest):
+        label = f"{len(rest)} others" if len(rest) > 1 else str(rest.index[0])
+        groups.append((label, rest.sum(), names.isin(rest.index), "#D5D5D5"))
+    for name, total, chosen, colour in groups:
+        _box(axes, left, total / whole, depth, name, float(total), colour)
         if len(levels) > 1:
-            _boxes(axes, table[table[levels[0]] == name], levels[1:], left, depth + 1, whole)
-        left += width
+            _boxes(axes, table[chosen], levels[1:], left, depth + 1, whole)
+        left += total / whole
 
 
 def offcpu(trace: Source) -> Figure:
@@ -93,9 +103,7 @@ def offcpu(trace: Source) -> Figure:
     axes.set_yticks([-0.5, -1.5, -2.5, -3.5], ["task name", "system call", "state", "ended by"])
     axes.tick_params(length=0)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.set_xlabel(
-        f"share of all waiting in system calls ({duration_label(float(f'{whole:.3g}'))} of all tasks together)"
-    )
+    axes.set_xlabel(f"share of all waiting in system calls ({duration_text(whole, 3)} of all tasks together)")
     titled(axes, "Off the CPU: where tasks waited, and what ended it")
     axes.spines[["left"]].set_visible(False)
     return made
@@ -152,7 +160,7 @@ def critical(trace: Source, tid: int | None = None) -> Figure:
         states = parts[at * len(STATES) : (at + 1) * len(STATES)]
         fill_lane(axes, (edges - first) / 1e9, len(lanes) - 1 - at + 0.1, 0.8, states, colours)
     totals = path.groupby(lane)["duration_ns"].sum()
-    labels = [f"{short(name, 20)}  {duration_label(float(f'{totals.get(i, 0):.3g}'))}" for i, name in enumerate(lanes)]
+    labels = [f"{short(name, 20)}  {duration_text(totals.get(i, 0), 3)}" for i, name in enumerate(lanes)]
     axes.set_yticks([len(lanes) - 0.5 - i for i in range(len(lanes))], labels)
     axes.set_ylim(0, len(lanes))
     axes.tick_params(axis="y", length=0)

@@ -16,14 +16,14 @@ UUID_ = UUID(int=1)
 Row: TypeAlias = "tuple[int, str, dict[str, Any]]"
 
 
-def packet(stream: int, cpu: int, rows: list[Row]) -> bytes:
+def packet(stream: int, cpu: int, rows: list[Row], number: int = 0) -> bytes:
     body, content = b"", HEADER_SIZE
     ids = 0
     for time, name, fields in rows:
         event = FORMAT.event(name)
         zero: dict[str, Any] = dict.fromkeys((member.name for member in event.payload.subcons), 0)
         payload = event.payload.build(zero | fields)
-        head = RECORD.build({"timestamp": time, "id": event.id, "length": 8 + len(payload)})
+        head = RECORD.build({"timestamp": time & 0xFFFFFFFF, "id": event.id, "length": 8 + len(payload)})
         content = HEADER_SIZE + len(body) + 8 + len(payload)
         body += (head + payload).ljust((8 + len(payload) + 7) & ~7, b"\0")
         ids |= 1 << event.id % 64
@@ -32,6 +32,7 @@ def packet(stream: int, cpu: int, rows: list[Row]) -> bytes:
         "uuid": UUID_.bytes, "stream_id": stream, "stream_instance_id": cpu, "cpu_id": cpu, "magic": MAGIC, "major": 3,
         "header_size": HEADER_SIZE, "content_size": 8 * content, "packet_size": 8 * (HEADER_SIZE + len(body)),
         "timestamp_begin": rows[0][0], "timestamp_end": rows[-1][0], "flags": 1, "event_ids": ids, "records": len(rows),
+        "packet_seq_num": number,
     }  # fmt: skip
     return bytes(PACKET.build(header)) + body
 
@@ -52,5 +53,11 @@ def write(path: Path, cpus: dict[int, list[Row]], names: dict[int, str], irqs: d
     (path / "metadata").write_text(ctf.metadata(FORMAT, UUID_, {"hostname": "h"}, 10**18))
     (path / "state_0").write_bytes(packet(1, 0, state))
     for cpu, rows in cpus.items():
-        (path / f"events_{cpu}").write_bytes(packet(0, cpu, sorted(rows, key=lambda row: row[0])))
+        packets: list[list[Row]] = []
+        for row in sorted(rows, key=lambda row: row[0]):
+            # A packet is shorter than 32 bits of ns.
+            if not packets or row[0] - packets[-1][0][0] >= 1 << 32:
+                packets.append([])
+            packets[-1].append(row)
+        (path / f"events_{cpu}").write_bytes(b"".join(packet(0, cpu, some, i) for i, some in enumerate(packets)))
     return ltt_relay.open(path, strict=True)

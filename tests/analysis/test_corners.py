@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every analysis and every picture of traces that are odd but valid: next to nothing, very long, very wide."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import ltt_relay
+from ltt_relay import analysis, plot
+from ltt_relay.analysis.catalog import ANALYSES
+from ltt_relay.analysis.report import text
+from ltt_relay.errors import UserError
+from ltt_relay.plot.page import page
+from ltt_relay.testing import write_trace
+from tests.analysis.handmade import Row, switch, write
+
+_HOUR: Final = 3_600_000_000_000
+_NAMES: Final = {0: "swapper/0", 7: "$dollars$_${x}$", 8: 'x" <b>&\t\x01', 9: "ümläut-15-lang"}
+
+
+def _life(begin: int, task: int, step: int, cpu: int = 0) -> list[Row]:
+    """A task is woken by an interrupt, runs, faults, waits in a call for a disk and a lock, and leaves."""
+    at = iter(range(begin, begin + 40 * step, step))
+    disk = {"dev": 8 << 20, "sector": 64, "nr_sector": 8, "bytes": 4096, "cmd_flags": 0}
+    timer = {"hrtimer": 0xFFFF0000, "function": 0xFFFF1234}
+    return [
+        (next(at), "hrtimer_start", timer | {"expires": begin + step}),
+        (next(at), "irq_handler_entry", {"irq": 5}),
+        (next(at), "hrtimer_expire_entry", timer | {"now": begin + 3 * step}),
+        (next(at), "sched_waking", {"pid": task, "prio": 120, "target_cpu": cpu}),
+        (next(at), "hrtimer_expire_exit", {"hrtimer": 0xFFFF0000}),
+        (next(at), "softirq_raise", {"vec": 1}),
+        (next(at), "irq_handler_exit", {"irq": 5, "ret": 1}),
+        (next(at), "softirq_entry", {"vec": 1}),
+        (next(at), "softirq_exit", {"vec": 1}),
+        switch(next(at), 0, task),
+        (next(at), "page_fault_user", {"tid": task, "address": 64, "ip": 65}),
+        (next(at), "sys_enter", {"tid": task, "id": 202, "nargs": 2, "args": [0x7F00_1234_5678, 0x80]}),
+        (next(at), "block_rq_issue", disk | {"tid": task}),
+        (next(at), "contention_begin", {"tid": task, "lock_addr": 0xFFFF_8881_0345_6789, "flags": 32}),
+        switch(next(at), task, 9, 2),
+        (next(at), "block_rq_complete", disk),
+        (next(at), "sched_waking", {"pid": task, "prio": 120, "target_cpu": cpu}),
+        switch(next(at), 9, task, 0x100),
+        (next(at), "contention_end", {"tid": task, "lock_addr": 0xFFFF_8881_0345_6789}),
+        (next(at), "sys_exit", {"tid": task, "id": 202, "ret": -11}),
+        switch(next(at), task, 9),
+        switch(next(at), 9, 0),
+    ]
+
+
+def _one_event(path: Path) -> ltt_relay.Trace:
+    return write(path, {0: [switch(1000, 0, 7)]}, _NAMES, {})
+
+
+def _nothing(path: Path) -> ltt_relay.Trace:
+    return write(path, {}, _NAMES, {})
+
+
+def _microseconds(path: Path) -> ltt_relay.Trace:
+    return write(path, {0: _life(1000, 7, 50) + _life(4000, 8, 10)}, _NAMES, {5: "disk"})
+
+
+def _hours(path: Path) -> ltt_relay.Trace:
+    rows = [row for hour in range(13) for row in _life(hour * _HOUR + 1000, 7 + hour % 2, 1_000_000)]
+    return write(path, {0: rows}, _NAMES, {5: "disk"})
+
+
+def _many_cpus(path: Path) -> ltt_relay.Trace:
+    cpus = {cpu: _life(1000 + cpu, 7 + cpu % 2, 100_000, cpu) for cpu in range(64)}
+    return write(path, cpus, _NAMES, {5: "disk"})
+
+
+def _gaps(path: Path) -> ltt_relay.Trace:
+    return ltt_relay.open(write_trace(path, 20_000, 2, packet_size=32 << 10, lost_every=2))
+
+
+MADE: Final[dict[str, Callable[[Path], ltt_relay.Trace]]] = {
+    "nothing": _nothing, "one-event": _one_event, "microseconds": _microseconds, "hours": _hours,
+    "many-cpus": _many_cpus, "gaps": _gaps,
+}  # fmt: skip
+
+
+@pytest.fixture(params=list(MADE))
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> ltt_relay.Trace:
+    return MADE[request.param](tmp_path / "odd")
+
+
+def test_the_report_is_written(odd: ltt_relay.Trace) -> None:
+    said = text(odd)
+    assert "nan" not in said.lower().replace("nanosleep", "")
+    if odd.path.name != "gaps":
+        assert "inf" not in said
+
+
+def test_pictures_are_drawn(odd: ltt_relay.Trace, tmp_path: Path) -> None:
+    for kind, function in plot.KINDS.items():
+        try:
+            made = function(odd)
+        except UserError:
+            continue
+        for suffix in ("png", "svg"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                made.savefig(tmp_path / f"{kind}.{suffix}")
+        assert (tmp_path / f"{kind}.svg").stat().st_size < 500_000, kind
+
+
+def test_every_analysis_has_something_to_say_of_a_short_life(tmp_path: Path) -> None:
+    trace = _microseconds(tmp_path / "t")
+    for entry in ANALYSES:
+        # The trace is too short for a call to be out of the ordinary, and all of it is on one CPU.
+        assert len(entry.function(trace)) or entry.title in {"Outlying system calls", "Migrations"}, entry.title
+    html = page(trace)
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>&" not in html
+    assert html.count("<img") >= len(plot.KINDS) - 2
+
+
+def test_times_of_hours_are_hours(tmp_path: Path) -> None:
+    trace = _hours(tmp_path / "t")
+    assert plot.rates(trace).axes[0].get_xlabel() == "time since the trace began (h)"
+    assert analysis.timer_expiries(trace)["late_ns"].dropna().max() == 2_000_000
