@@ -101,16 +101,18 @@ static void look(struct state *s)
 	} while (run != s->run || delay != s->delay);
 }
 
+#define FILES 4
+
 /* What the kernel has counted so far, with the times before and after. */
 static void counters(const char *directory, int number)
 {
-	static const char *const files[] = { "interrupts", "softirqs" };
-	static char text[2][1 << 16];
+	static const char *const files[FILES] = { "interrupts", "softirqs", "stat", "vmstat" };
+	static char text[FILES][1 << 16];
 	char path[512];
-	ssize_t length[2];
+	ssize_t length[FILES];
 	ns_t begin = now();
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < FILES; i++) {
 		snprintf(path, sizeof(path), "/proc/%s", files[i]);
 		int fd = open(path, O_RDONLY);
 
@@ -121,7 +123,7 @@ static void counters(const char *directory, int number)
 	}
 	printf("counters%d 0 %lld %lld\n", number, begin, now());
 	fflush(stdout);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < FILES; i++) {
 		snprintf(path, sizeof(path), "%s/%s-%d", directory, files[i], number);
 		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 
@@ -157,6 +159,17 @@ static void calls(void)
 	for (int i = 0; i < 50; i++)
 		close(-1);
 	say(" getppid=1000 ebadf=50");
+}
+
+/* One of them takes fifty times as long as the others. */
+static void polls(void)
+{
+	for (int i = 0; i < 40; i++) {
+		struct timespec t = { 0, i == 30 ? 50000000 : 1000000 };
+
+		syscall(SYS_ppoll, NULL, 0, &t, NULL, 0);
+	}
+	say(" polls=40 longest=50000000");
 }
 
 static void forks(void)
@@ -343,10 +356,13 @@ static const struct {
 	int cpu;
 	void (*work)(void);
 } works[] = {
-	{ "sleeps", -1, sleeps }, { "calls", -1, calls }, { "forks", -1, forks },   { "touches", -1, touches },
-	{ "spin1", 0, spins },	  { "spin2", 0, spins },  { "spin3", 1, spins },    { "moves", -1, moves },
-	{ "ping", 1, ping },	  { "pong", 1, pong },	  { "waits", -1, waits },   { "reads", -1, reads },
-	{ "serves", 0, serves },  { "hogs", 0, hogs },
+	{ "sleeps", -1, sleeps }, { "calls", -1, calls }, { "polls", -1, polls },
+	{ "forks", -1, forks }, { "touches", -1, touches }, { "spin1", 0, spins },
+	{ "spin2", 0, spins }, { "spin3", 1, spins }, { "spin4", -1, spins },
+	{ "spin5", -1, spins }, { "spin6", -1, spins }, { "moves", -1, moves },
+	{ "ping", 1, ping }, { "pong", 1, pong }, { "pang", 0, pong },
+	{ "waits", -1, waits }, { "reads", -1, reads }, { "serves", 0, serves },
+	{ "hogs", 0, hogs },
 };
 
 static pid_t start(const char *name)
