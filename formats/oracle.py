@@ -43,7 +43,7 @@ Parser = Callable[[Format, bytes, Packet], Iterator[Parsed]]
 
 
 def plain(container: Any) -> dict[str, Any]:
-    """Return the members of a parsed struct as plain values: bytes as hex, flags by name, inner structs as dicts."""
+    """Return the members of a parsed struct as plain values: bytes as hex, flags by name, structs as dicts, lists."""
     found = {}
     for name, value in container.items():
         if name.startswith("_"):
@@ -54,6 +54,8 @@ def plain(container: Any) -> dict[str, Any]:
             value = "|".join(flag for flag, on in value.items() if on is True and flag[0] != "_") or 0
         elif isinstance(value, dict):
             value = plain(value)
+        elif isinstance(value, list):
+            value = [plain(item) if isinstance(item, dict) else item for item in value]
         found[name] = value
     return found
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ def _plan() -> Plan:
     return compile_plan(FORMAT)
 
 
+#: What stream files are called; whatever else has packets of the trace in it is read too.
+_STREAM: Final = re.compile(rf"({'|'.join(stream.name for stream in FORMAT.streams)})_\d+")
 _FROM_HEADER: Final = {
     "file": "file", "stream": "stream_id", "cpu": "cpu_id", "offset": "offset", "first": "header_size",
     "content": "content", "begin": "timestamp_begin", "base": "timestamp_begin", "end": "timestamp_end",
@@ -58,6 +61,9 @@ class Ltt3Source(Source):
             try:
                 rows = index_file(file, len(files), found.uuid.bytes if found.uuid else None, trouble)
             except OSError as error:
+                if not _STREAM.fullmatch(file.name):
+                    problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "a file", str(error.strerror)))
+                    continue
                 raise TraceError(f"{file}: {error.strerror}") from error
             if not rows.size and file.stat().st_size:
                 nothing = "no packet header of this trace"
@@ -66,8 +72,11 @@ class Ltt3Source(Source):
             files.append(file)
             problems += trouble
             parts.append(rows)
-        if not files:
-            raise TraceError(f"{path}: no stream files in it; events_0, events_1 … and state_0 were expected")
+        if not any(rows.size for rows in parts) and not any(_STREAM.fullmatch(file.name) for file in files):
+            raise TraceError(
+                f"{path}: no stream files in it, of any format that is known here; of LTT 3.0, metadata, state_0, "
+                "events_0, events_1 … were expected"
+            )
         headers = np.concatenate(parts) if parts else np.zeros(0, INDEX)
         offset = found.wall_offset
         if offset is None:

@@ -251,6 +251,15 @@ def test_no_metadata_is_a_problem_and_no_more(trace: Path) -> None:
     assert len(ltt_relay.open(trace).merged()) == EVENTS
 
 
+def test_a_directory_of_other_files_is_a_clear_error(tmp_path: Path) -> None:
+    """A file of none of a trace's names that cannot be read, as /etc/mtab, was told of instead."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "notes").write_text("not a trace\n")
+    (tmp_path / "mounts").symlink_to("/proc/self/mounts")
+    with pytest.raises(ltt_relay.TraceError, match="no stream files"):
+        ltt_relay.open(tmp_path)
+
+
 def test_an_empty_directory_and_a_missing_one_are_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(ltt_relay.TraceError, match="no stream files"):
         ltt_relay.open(tmp_path)
