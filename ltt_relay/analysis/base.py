@@ -18,7 +18,8 @@ from ltt_relay.errors import UserError
 
 __all__ = (
     "MissingEventError", "Source", "Window", "bin_edges", "codes", "duration_text", "gap_times", "integers", "labels",
-    "last_before", "load", "order_by", "pair", "pair_queued", "require", "span", "summarise", "touches_gap", "utc",
+    "last_before", "load", "named", "order_by", "pair", "pair_queued", "require", "span", "summarise",
+    "touches_gap", "utc",
 )  # fmt: skip
 
 PERCENTILES: Final = (50, 95, 99)
@@ -153,6 +154,20 @@ def labels(frames: Sequence[tuple[pd.DataFrame, str]]) -> tuple[np.ndarray, list
         place = np.r_[names.get_indexer(part.cat.categories.astype(str)), -1] if len(names) else np.array([-1])
         joined.append(place[part.cat.codes.to_numpy(np.int64)])
     return np.concatenate(joined) if joined else np.zeros(0, np.int64), list(names)
+
+
+def named(comm: Any, tid: Any) -> pd.Categorical:
+    """Return names of tasks as categories, "task N" for those of which only the number is known."""
+    comm = pd.Categorical(comm)
+    missing = comm.codes < 0
+    if not missing.any():
+        return comm
+    numbers, place = np.unique(pd.array(tid, "Int64").to_numpy(np.int64, na_value=-1)[missing], return_inverse=True)
+    names = ["(unknown)" if number < 0 else f"task {number}" for number in numbers.tolist()]
+    known = pd.Index(comm.categories.astype(str)).union(pd.Index(names, dtype=str), sort=False)
+    codes = np.asarray(comm.codes, np.int64)
+    codes[missing] = known.get_indexer(pd.Index(names, dtype=str))[place]
+    return pd.Categorical.from_codes(codes, known)
 
 
 def codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from ltt_relay.analysis.base import (
     integers,
     labels,
     load,
+    named,
     order_by,
     pair,
     summarise,
@@ -89,6 +90,7 @@ def futexes(trace: Source) -> pd.DataFrame:
     Needs sys_enter and sys_exit.
     """
     each = futex_waits(trace)
+    each["comm"] = named(each["comm"], each["tid"])
     table = summarise(each, ["comm", "futex"], "wait_ns")
     tasks = each.groupby(["comm", "futex"], observed=True, dropna=False)["tid"].nunique().rename("tasks").reset_index()
     table = table.merge(tasks, on=["comm", "futex"], how="left")
@@ -163,4 +165,6 @@ def contentions(trace: Source) -> pd.DataFrame:
 
 def contention(trace: Source) -> pd.DataFrame:
     """Return per lock and task name, most time first: lock, kind, comm, then as `summarise`; as `contentions`."""
-    return summarise(contentions(trace), ["lock", "kind", "comm"], "wait_ns")
+    each = contentions(trace)
+    each["comm"] = named(each["comm"], each["tid"])
+    return summarise(each, ["lock", "kind", "comm"], "wait_ns")

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import Source, integers, last_before, load, summarise
+from ltt_relay.analysis.base import Source, integers, last_before, load, named, summarise
 from ltt_relay.analysis.interrupts import handler_intervals, soft_intervals, vector_intervals
 from ltt_relay.analysis.sched import STATES, task_states
 from ltt_relay.analysis.syscalls import call_names
@@ -135,6 +135,7 @@ def off_cpu_time(trace: Source, by: str | list[str] | None = None) -> pd.DataFra
 def wakeup_pairs(trace: Source) -> pd.DataFrame:
     """Return who woke whom, most first: waker_comm, context, comm, count, mean_sleep_ns, mean_wait_ns, in_gap."""
     each = off_cpu(trace)
+    each["comm"], each["waker_comm"] = named(each["comm"], each["tid"]), named(each["waker_comm"], each["waker_tid"])
     # Whose time an interrupt took does not matter.
     each["waker_comm"] = each["waker_comm"].where(each["context"] == "task")
     grouped = each.groupby(["waker_comm", "context", "comm"], observed=True, dropna=False)

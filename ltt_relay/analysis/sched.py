@@ -18,6 +18,7 @@ from ltt_relay.analysis.base import (
     labels,
     last_before,
     load,
+    named,
     order_by,
     require,
     summarise,
@@ -245,7 +246,9 @@ def preemptions(trace: Source) -> pd.DataFrame:
 
 def preemption_counts(trace: Source) -> pd.DataFrame:
     """Return who gave way to whom, most first: comm, by_comm, count, in_kernel, mean_ran_ns, in_gap."""
-    grouped = preemptions(trace).groupby(["comm", "by_comm"], observed=True, dropna=False)
+    each = preemptions(trace)
+    each["comm"], each["by_comm"] = named(each["comm"], each["tid"]), named(each["by_comm"], each["by_tid"])
+    grouped = each.groupby(["comm", "by_comm"], observed=True)
     table = grouped.agg(
         count=("time", "count"),
         in_kernel=("in_kernel", "sum"),

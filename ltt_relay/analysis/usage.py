@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import MissingEventError, Source, bin_edges, gap_times, integers, labels, load, span
+from ltt_relay.analysis.base import MissingEventError, Source, bin_edges, gap_times, integers, labels, load, named, span
 from ltt_relay.analysis.sched import run_intervals
 
 __all__ = ("cpu_usage", "event_rates", "losses", "page_faults", "spread")
@@ -34,7 +34,8 @@ def cpu_usage(trace: Source, bins: int = 200, by: str = "comm") -> pd.DataFrame:
     sched_switch.
     """
     runs = run_intervals(trace)
-    runs = runs[runs["tid"] != 0]
+    runs = runs[runs["tid"] != 0].copy()
+    runs["comm"] = named(runs["comm"], runs["tid"])
     edges = bin_edges(trace, bins)
     interval, place, ns = spread(runs["begin"].to_numpy(), runs["end"].to_numpy(), edges)
     key = runs[by].array[interval]

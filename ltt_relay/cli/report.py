@@ -3,22 +3,61 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from ltt_relay.cli import COMMANDS, examples, format_option
 
-__all__ = ("command",)
+__all__ = ("SECTIONS", "command")
+
+#: Parts of the report, and what they answer; `ltt_relay.analysis.catalog` has the functions.
+SECTIONS = {
+    "trace": "events by kind",
+    "losses": "what was lost, by CPU and reason",
+    "cpu": "how long each task ran",
+    "wakeup-latency": "from being woken to running",
+    "run-queue": "how long tasks waited for a CPU",
+    "preemptions": "who gave way to whom",
+    "migrations": "tasks that moved between CPUs",
+    "off-cpu": "what tasks waited for, and what ended it",
+    "wakeups": "who woke whom",
+    "critical-path": "what decided how long the recorded command took",
+    "syscalls": "how many of which, how long, how many failed",
+    "syscalls-by-task": "the same by task",
+    "syscall-errors": "which failed with what",
+    "syscall-outliers": "single calls far longer than their kind",
+    "interrupts": "how many, how often, how long",
+    "softirqs": "soft interrupts: the same",
+    "softirq-latency": "from being raised to the handler",
+    "faults": "page faults by task",
+    "io": "block I/O: how many, how large, how long",
+    "timers": "handlers of kernel timers, and how late they were",
+    "futexes": "waits for locks of programs",
+    "locks": "waits for locks of the kernel",
+}
 
 _EXAMPLES = examples(
     """
     ltt-relay report trace
+    ltt-relay report trace --only off-cpu --only syscalls --rows 40
+    ltt-relay report trace --html report.html
+    ltt-relay report trace --json --only wakeup-latency
     """
 )
 
 
-@click.command("report", short_help=COMMANDS["report"], epilog=_EXAMPLES)
+class _Command(click.Command):
+    """A command whose help lists the sections."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Sections"):
+            formatter.write_dl(list(SECTIONS.items()))
+        super().format_epilog(ctx, formatter)
+
+
+@click.command("report", short_help=COMMANDS["report"], cls=_Command, epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--html",
@@ -26,14 +65,24 @@ _EXAMPLES = examples(
     metavar="FILE",
     help="Write one page with pictures to FILE.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print whole tables as JSON, durations in ns.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(SECTIONS)), metavar="SECTION", help="Only this section; repeatable."
+)
+@click.option("--rows", type=click.IntRange(1), default=15, show_default=True, help="Rows of each table, as text.")
 @click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
 @click.option("--until", metavar="TIME", help="Before this time.")
 @format_option
-def command(trace: Path, format_name: str | None, html: Path | None, since: str | None, until: str | None) -> None:
+def command(
+    trace: Path, format_name: str | None, html: Path | None, as_json: bool, only: tuple[str, ...], rows: int,
+    since: str | None, until: str | None,
+) -> None:  # fmt: skip
     """Tell what happened in TRACE: scheduling, system calls, interrupts, faults, I/O, timers, locks, losses."""
+    if html is not None and (as_json or only):
+        raise click.UsageError("--html writes the whole report: it goes with neither --json nor --only")
     import ltt_relay
     from ltt_relay.analysis import Window
-    from ltt_relay.analysis.report import text
+    from ltt_relay.analysis.report import as_object, text
 
     opened: ltt_relay.Trace | Window = ltt_relay.open(trace, format_name)
     if since or until:
@@ -41,9 +90,11 @@ def command(trace: Path, format_name: str | None, html: Path | None, since: str 
             opened = Window(opened, since, until)  # type: ignore[arg-type]
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-    if html is None:
-        click.echo(text(opened))
-        return
-    from ltt_relay.plot.page import page
+    if as_json:
+        click.echo(json.dumps(as_object(opened, only)))
+    elif html is None:
+        click.echo(text(opened, only, rows))
+    else:
+        from ltt_relay.plot.page import page
 
-    html.write_text(page(opened), encoding="utf-8")
+        html.write_text(page(opened), encoding="utf-8")

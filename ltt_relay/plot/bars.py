@@ -20,7 +20,7 @@ from ltt_relay.analysis import (
     syscall_durations,
     timer_expiries,
 )
-from ltt_relay.analysis.base import Source, duration_text
+from ltt_relay.analysis.base import Source, duration_text, named
 from ltt_relay.plot.latency import distribution
 from ltt_relay.plot.style import (
     COLOURS,
@@ -105,9 +105,10 @@ def timers(trace: Source) -> Figure:
 
 def _addressed(waits: pd.DataFrame, columns: list[str]) -> pd.Series:
     """Names such as "python mutex 0xffff8c0a41d5e010", made once for each group of columns, of which the last is it."""
+    waits = waits.assign(comm=named(waits["comm"], waits["tid"]))
     number = waits.groupby(columns, observed=True, dropna=False, sort=False).ngroup()
     first = waits.loc[~number.duplicated(), columns]
-    words = first.iloc[:, :-1].astype(object).fillna("(unknown)").itertuples(index=False, name=None)
+    words = first.iloc[:, :-1].itertuples(index=False, name=None)
     texts = [" ".join([*map(str, some), f"0x{at:x}"]) for some, at in zip(words, first[columns[-1]], strict=True)]
     return pd.Series(np.array(texts, object)[number.to_numpy()], dtype=object)
 

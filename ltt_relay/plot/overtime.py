@@ -20,7 +20,7 @@ from ltt_relay.analysis import (
     run_queue,
     soft_intervals,
 )
-from ltt_relay.analysis.base import Source, bin_edges, load, require, span
+from ltt_relay.analysis.base import Source, bin_edges, load, named, require, span
 from ltt_relay.analysis.usage import spread
 from ltt_relay.plot.latency import heat
 from ltt_relay.plot.style import (
@@ -174,7 +174,7 @@ def interrupts(trace: Source) -> Figure:
 def faults(trace: Source) -> Figure:
     """Return how many page faults a second each task name had over time, stacked."""
     parts = [
-        require(trace, event, ["timestamp", "comm"])
+        require(trace, event, ["timestamp", "tid", "comm"])
         for event in ("page_fault_user", "page_fault_kernel")
         if event in trace
     ]
@@ -187,7 +187,8 @@ def faults(trace: Source) -> Figure:
     made = figure(11, 3.8)
     axes = made.add_subplot()
     rate = pd.Series(1e9 / np.diff(edges)[place])
-    names = rows["comm"] if "comm" in rows else pd.Series(["(unknown)"] * len(rows))
+    tid = rows["tid"] if "tid" in rows else pd.Series(-1, rows.index)
+    names = pd.Series(named(rows["comm"] if "comm" in rows else [None] * len(rows), tid))
     handles = stacked(axes, trace, pd.Series(edges[place]), names, rate, bins)
     axes.set_ylabel("page faults per second")
     rate_axis(axes.yaxis)

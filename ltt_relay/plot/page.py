@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ltt_relay import __version__
 from ltt_relay.analysis.base import MissingEventError, Source
-from ltt_relay.analysis.report import ROWS, Section, sections
+from ltt_relay.analysis.report import ROWS, WORDS, Section, absences, sections
 from ltt_relay.plot import KINDS
 
 __all__ = ("page",)
@@ -34,11 +34,12 @@ nav a.absent { color: var(--soft); }
 main { margin-left: 15rem; padding: 1.4rem 2.2rem 4rem; max-width: 82rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; padding-top: .9rem; border-top: 1px solid var(--line); }
+dt { margin-top: .6rem; } dd { margin: 0; color: var(--soft); max-width: 62rem; overflow-wrap: anywhere; }
 p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 62rem; overflow-wrap: anywhere; }
 .table { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; white-space: nowrap; border-bottom: 2px solid var(--line); }
-th, td { text-align: right; padding: .2rem .7rem; white-space: nowrap; }
+th, td { text-align: right; padding: .2rem .55rem; white-space: nowrap; }
 .l { text-align: left; }
 tbody tr:nth-child(even) { background: var(--fill); }
 figure { margin: 1rem 0 0; }
@@ -49,15 +50,10 @@ img { max-width: 100%; height: auto; display: block; }
 @media print { nav { display: none; } main { margin: 0; } h2 { break-after: avoid; } }
 """
 
-_TEXT_COLUMNS: Final = frozenset(
-    ("event", "group", "ltt_class", "comm", "by_comm", "waker_comm", "name", "error", "state", "syscall", "context",
-     "cause", "device", "op", "vec", "kind", "function", "reason", "futex", "lock")
-)  # fmt: skip
-
 
 def _table(table: pd.DataFrame) -> Iterator[str]:
     columns = list(table.columns)
-    kind = [' class="l"' if column in _TEXT_COLUMNS else "" for column in columns]
+    kind = [' class="l"' if column in WORDS else "" for column in columns]
     yield '<div class="table"><table><thead><tr>'
     yield from (f"<th{k}>{escape(c.replace('_', ' '))}</th>" for c, k in zip(columns, kind, strict=True))
     yield "</tr></thead><tbody>\n"
@@ -74,13 +70,13 @@ def _picture(made: Figure, kind: str) -> str:
     return f'<figure><img alt="{escape(kind)}" width="{width}" src="data:image/png;base64,{data}"></figure>\n'
 
 
-def _section(trace: Source, section: Section, anchor: str) -> Iterator[str]:
-    yield f'<h2 id="{anchor}">{escape(section.title)}</h2>\n<p>{escape(section.sentence)}</p>\n'
+def _section(trace: Source, section: Section) -> Iterator[str]:
+    yield f'<h2 id="{section.name}">{escape(section.title)}</h2>\n<p>{escape(section.sentence)}</p>\n'
     if section.table is None:
         return
-    yield from _table(section.table)
-    if section.rows > ROWS:
-        yield f'<p class="more">… and {section.rows - ROWS:,} more rows</p>\n'
+    yield from _table(section.readable())
+    if len(section.table) > ROWS:
+        yield f'<p class="more">… and {len(section.table) - ROWS:,} more rows</p>\n'
     for kind in section.plots:
         try:
             yield _picture(KINDS[kind](trace), kind)
@@ -93,11 +89,18 @@ def page(trace: Source) -> str:
     title = f"Trace {trace.path.name}"
     links: list[str] = []
     body: list[str] = []
-    for number, section in enumerate(sections(trace)):
-        anchor = f"s{number}"
-        absent = ' class="absent"' if section.table is None else ""
-        links.append(f'<a{absent} href="#{anchor}">{escape(section.title)}</a>\n')
-        body += _section(trace, section, anchor)
+    all_ = list(sections(trace))
+    for section in all_:
+        there = "absent" if section.absent else section.name
+        shade = "" if section.table is not None else ' class="absent"'
+        links.append(f'<a{shade} href="#{there}">{escape(section.title)}</a>\n')
+        if not section.absent:
+            body += _section(trace, section)
+    missing = absences(all_)
+    if missing:
+        body.append('<h2 id="absent">Not in this trace</h2>\n<dl>\n')
+        body += [f"<dt>{escape(titles)}</dt><dd>{escape(reason)}.</dd>\n" for titles, reason in missing]
+        body.append("</dl>\n")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'

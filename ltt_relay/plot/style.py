@@ -121,7 +121,7 @@ def time_axis(axes: Axes, trace: Source) -> None:
     length = max((last - first) / 1e9, 1e-9)
     factor, unit = next((factor, unit) for limit, factor, unit in _UNITS if length < limit)
     # Round in the unit that is shown.
-    ticks = np.asarray(MaxNLocator(10).tick_values(0, length * factor)) / factor
+    ticks = np.asarray(MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(0, length * factor)) / factor
     axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x * factor:g}"))
     axes.set_xlim(0, length)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ltt_relay.analysis import handler_intervals, run_intervals, soft_intervals
-from ltt_relay.analysis.base import Source, require, span
+from ltt_relay.analysis.base import Source, named, require, span
 from ltt_relay.plot.lanes import fill_lane, filled
 from ltt_relay.plot.style import (
     COLOURS,
@@ -39,10 +40,15 @@ def _markers(axes: Axes, trace: Source, height: float) -> None:
     rows = require(trace, "marker", ["timestamp", "text"])
     if len(rows) > _MAX_MARKERS:
         return
+    first, last = span(trace)
+    level, before = 0, -np.inf
     for time, text in zip(seconds(trace, rows["timestamp"]), rows["text"], strict=True):
+        # Texts of markers close to each other go above each other.
+        level = (level + 1) % 4 if time - before < 0.07 * (last - first) / 1e9 else 0
+        before = time
         axes.axvline(time, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.annotate(
-            short(text, 24), (time, height), (2, 2), textcoords="offset points", fontsize=8, color=INK, rotation=20,
+            short(text, 24), (time, height), (2, 2 + 10 * level), textcoords="offset points", fontsize=8, color=INK,
             annotation_clip=False,
         )  # fmt: skip
 
@@ -59,8 +65,7 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     first, last = span(trace)
     edges = np.linspace(first, max(last, first + 1), _BINS + 1)
     busy = runs[runs["tid"] != 0]
-    # Without a name a task is its number.
-    names = busy["comm"].astype(object).where(busy["comm"].notna(), "task " + busy["tid"].astype(str)).astype(str)
+    names = pd.Series(named(busy["comm"], busy["tid"])).astype(str)
     top = top_names(names, busy["end"] - busy["begin"])
     rank = names.map({name: i for i, name in enumerate(top)}).fillna(len(COLOURS)).to_numpy(np.int64)
     kinds = len(COLOURS) + 1

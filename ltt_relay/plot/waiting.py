@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from ltt_relay.analysis import critical_path, main_task, off_cpu_time, wakeup_pairs
-from ltt_relay.analysis.base import Source, duration_text, span
+from ltt_relay.analysis.base import Source, duration_text, named, span
 from ltt_relay.analysis.sched import STATES
 from ltt_relay.plot.lanes import fill_lane, filled
 from ltt_relay.plot.style import (
@@ -92,6 +92,7 @@ def offcpu(trace: Source) -> Figure:
         return empty("waits of tasks")
     whole = float(table["total_ns"].sum())
     shown = pd.DataFrame({column: table[column].astype(object) for column in ("comm", "syscall", "state", "context")})
+    shown["comm"] = named(table["comm"], table["tid"]).astype(object)
     shown = shown.where(shown.notna(), "(unknown)").astype(str)
     shown["context"] = shown["context"].replace("task", "a task")
     shown["total_ns"] = table["total_ns"]
@@ -121,6 +122,8 @@ def wakeups(trace: Source) -> Figure:
     grid = np.zeros((len(rows), len(columns)))
     at = ([rows.index(name) for name in waker[kept]], [columns.index(name) for name in woken[kept]])
     np.add.at(grid, at, pairs["count"][kept].to_numpy())
+    some: np.ndarray = grid.sum(axis=1) > 0
+    grid, rows = grid[some], [name for name, there in zip(rows, some, strict=True) if there]
     made = figure(3.4 + 0.55 * len(columns), 2.4 + 0.34 * len(rows))
     axes = made.add_subplot()
     norm = LogNorm(1, max(float(grid.max()), 2))
@@ -132,7 +135,9 @@ def wakeups(trace: Source) -> Figure:
     axes.set_yticks(range(len(rows)), [short(name) for name in rows])
     axes.set_xlabel("woken")
     axes.set_ylabel("woken by")
-    axes.set_title(f"Who woke whom: {int(pairs['count'].sum()):,} wake-ups", loc="left", fontsize=11)
+    shown, all_ = int(grid.sum()), int(pairs["count"].sum())
+    count = f"{all_:,} wake-ups" if shown == all_ else f"{shown:,} of {all_:,} wake-ups, the most frequent names"
+    axes.set_title(f"Who woke whom: {count}", loc="left", fontsize=11)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return made
@@ -144,7 +149,7 @@ def critical(trace: Source, tid: int | None = None) -> Figure:
     path = critical_path(trace, tid)
     if not len(path):
         return empty("critical path")
-    names = path["comm"].astype(str)
+    names = pd.Series(named(path["comm"], path["tid"])).astype(str)
     top = top_names(names, path["duration_ns"], 12)
     lanes = [*top, "others"] if names.nunique() > len(top) else top
     lane = names.map({name: i for i, name in enumerate(top)}).fillna(len(top)).to_numpy(np.int64)
@@ -168,7 +173,7 @@ def critical(trace: Source, tid: int | None = None) -> Figure:
     axes.set_axisbelow(True)
     time_axis(axes, trace)
     shade_gaps(axes, trace)
-    owner = path.loc[path["tid"] == tid, "comm"].astype(str)
+    owner = names[path["tid"] == tid]
     name = owner.iloc[-1] if len(owner) else "task"
     titled(axes, f"Critical path of {short(name)} ({tid}): what its time was spent on, by task name")
     present = [STATES[state] for state in sorted(set(code.tolist()))]

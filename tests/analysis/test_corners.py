@@ -15,8 +15,10 @@ from ltt_relay import analysis, plot
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.analysis.report import text
 from ltt_relay.errors import UserError
+from ltt_relay.formats.classic import Dialect
 from ltt_relay.plot.page import page
 from ltt_relay.testing import write_trace
+from ltt_relay.testing.classic import Record, Writer, write_classic
 from tests.analysis.handmade import Row, switch, write
 
 _HOUR: Final = 3_600_000_000_000
@@ -80,9 +82,26 @@ def _gaps(path: Path) -> ltt_relay.Trace:
     return ltt_relay.open(write_trace(path, 20_000, 2, packet_size=32 << 10, lost_every=2))
 
 
+def _ltt(path: Path) -> ltt_relay.Trace:
+    """LTT 2.2 of 2002: tasks without names, system calls without results, soft interrupts without ends."""
+    rows = []
+    for i in range(200):
+        at, task = 10**18 + 1_000_000 * i, 7 + i % 2
+        rows += [
+            Record("sched_wakeup", at, {"pid": task}, 0),
+            Record("sched_switch", at + 10_000, {"prev_pid": 15 - task, "next_pid": task, "prev_state": 1}, 0),
+            Record("sys_enter", at + 20_000, {"id": 3}, 0),
+            Record("sys_exit", at + 90_000, {}, 0),
+        ]
+    directory = path / "ltt"
+    directory.mkdir(parents=True)
+    write_classic(directory, Writer(Dialect("2.2c", "<")), rows)
+    return ltt_relay.open(directory)
+
+
 MADE: Final[dict[str, Callable[[Path], ltt_relay.Trace]]] = {
     "nothing": _nothing, "one-event": _one_event, "microseconds": _microseconds, "hours": _hours,
-    "many-cpus": _many_cpus, "gaps": _gaps,
+    "many-cpus": _many_cpus, "gaps": _gaps, "ltt": _ltt,
 }  # fmt: skip
 
 
@@ -120,6 +139,15 @@ def test_every_analysis_has_something_to_say_of_a_short_life(tmp_path: Path) -> 
     assert "&lt;b&gt;&amp;" in html
     assert "<b>&" not in html
     assert html.count("<img") >= len(plot.KINDS) - 2
+
+
+def test_a_trace_of_2002_tells_of_scheduling_and_calls(tmp_path: Path) -> None:
+    trace = _ltt(tmp_path)
+    assert analysis.wakeup_latency(trace)["p50_ns"].tolist() == [10_000, 10_000]
+    assert analysis.cpu_time(trace)["tid"].tolist() == [8, 7] or analysis.cpu_time(trace)["tid"].tolist() == [7, 8]
+    (call,) = analysis.syscalls(trace).to_dict("records")
+    assert (call["name"], call["count"], call["p50_ns"]) == ("read", 200, 70_000)
+    assert "task 7" in set(analysis.wakeup_pairs(trace)["comm"])
 
 
 def test_times_of_hours_are_hours(tmp_path: Path) -> None:

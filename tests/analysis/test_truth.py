@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import ltt_relay
 from ltt_relay import analysis, plot
 from ltt_relay.analysis.catalog import ANALYSES
-from ltt_relay.analysis.report import sections, text
+from ltt_relay.analysis.report import as_object, names, sections, text
 from ltt_relay.cli.plot import KINDS
+from ltt_relay.cli.report import SECTIONS
+from ltt_relay.cli.report import command as report
 from ltt_relay.plot.page import page
 from tests.analysis.handmade import Row, switch, write
 
@@ -245,9 +249,38 @@ def test_a_window_is_what_happened_in_it(trace: ltt_relay.Trace) -> None:
 
 def test_the_report_says_what_is_missing_and_the_rest(trace: ltt_relay.Trace) -> None:
     report = text(trace)
-    assert "Not available: this needs softirq_entry" in report
+    assert "Soft interrupts: this needs softirq_entry and softirq_exit" in report
     assert "nanosleep" in report
     assert [section.title for section in sections(trace)][1:] == [entry.title for entry in ANALYSES]
+
+
+def test_the_report_as_json_has_the_tables_whole(three: ltt_relay.Trace) -> None:
+    said = json.loads(json.dumps(as_object(three, ["run-queue", "softirqs", "losses"])))
+    assert (said["schema"], said["trace"], said["lost"]) == (1, str(three.path), 0)
+    queue, soft = said["sections"]
+    row = dict(zip(queue["columns"], queue["rows"][0], strict=True))
+    assert (row["comm"], row["state"], row["count"], row["total_ns"]) == ("A", "woken", 1, 200)
+    assert soft["absent"]
+    assert "rows" not in soft
+
+
+def test_the_command_takes_sections_and_says_which_there_are(three: ltt_relay.Trace) -> None:
+    run = CliRunner().invoke
+    said = run(report, [str(three.path), "--only", "cpu", "--only", "futexes", "--rows", "1"]).output
+    assert [line for line in said.splitlines() if line.startswith("===")] == ["=" * 16, "=" * 7]
+    assert "… and 2 more rows" in said
+    assert json.loads(run(report, [str(three.path), "--json", "--only", "cpu"]).output)["sections"][0]["name"] == "cpu"
+    assert run(report, [str(three.path), "--only", "all"]).exit_code == 2
+    assert run(report, [str(three.path), "--json", "--html", "x"]).exit_code == 2
+    assert list(SECTIONS) == names()
+
+
+def test_tasks_without_names_are_told_apart_by_number(tmp_path: Path) -> None:
+    rows = [switch(1000, 0, 7), switch(2000, 7, 8, 0), switch(3000, 8, 7, 0), switch(4000, 7, 0)]
+    trace = write(tmp_path / "t", {0: rows}, {8: "known"}, {})
+    table = analysis.preemption_counts(trace)
+    assert set(zip(table["comm"], table["by_comm"], strict=True)) == {("task 7", "known"), ("known", "task 7")}
+    assert set(analysis.cpu_usage(trace)["comm"]) == {"task 7", "known"}
 
 
 def test_the_page_stands_alone(three: ltt_relay.Trace) -> None:
