@@ -24,17 +24,19 @@ _MARK: Final = 'mark() { for file in /sys/kernel/relay/ltt/*/marker; do echo "$1
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is run, as shell; `record`'s options; what is done before; whether it is to fail; the CPUs of the guest.
+    """What is run, as shell; `record`'s options; what is done before; whether it is to fail; what the guest is like.
 
     In the shell, $work is the program of workloads.c and a directory for it. A guest of one CPU counts instructions:
-    its time does not depend on the machine.
+    its time does not depend on the machine. With a module of its own, the shell makes the files itself, in the current
+    directory.
     """
 
     shell: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
     prepare: str = ":"
     fails: bool = False
     cpus: int = 1
+    module: str | None = None
 
 
 def _events(*globs: str) -> tuple[str, ...]:
@@ -50,15 +52,15 @@ CAPTURES: Final = {
         _MARK
         + """
 mark 'list and sort'
-ls -l /etc | sort -n -k 5 | tail -n 1 >/dev/null
+ls /etc | sort -r | tail -n 1 >/dev/null
 mark 'two at once'
 gzip -9 </bin/busybox >/dev/null & gzip -2 </bin/busybox >/dev/null; wait
 mark 'sleeping'
-for i in 1 2 3 4; do sleep 0.02; done
+sleep 0.02; sleep 0.02
 mark 'done'
 """,
         ("-a", *_events(*_SCHED, "irq", "-softirq_raise", "syscall", "exceptions")),
-        "for i in 1 2; do gzip -1 </bin/busybox; ls -l /etc | sort | tail -n 1; sleep 0; done",
+        "for i in 1 2; do gzip -1 </bin/busybox; ls /etc | sort | tail -n 1; sleep 0; done",
     ),
     # A task that sleeps 10 ms again and again: on an idle machine, and where others want the CPU as well.
     "scheduling": Capture(
@@ -107,34 +109,53 @@ mark done
     "flight-recorder": Capture(
         "$work serves+hogs >/dev/null\n",
         (
-            "--mode", "flight", "--save", "failure", "--subbuf-size", "16384", "--n-subbufs", "4", "-a",
+            "--mode", "flight", "--save", "failure", "--subbuf-size", "8192", "--n-subbufs", "4", "-a",
             *_events(*_SCHED, "irq", "-softirq_raise", "syscall"),
         ),
         fails=True,
+    ),
+    "own-format": Capture(
+        """
+cat /sys/kernel/relay/squares/squares_0 >squares_0 &
+cat /sys/kernel/relay/squares/squares_1 >squares_1 &
+taskset -c 0 sh -c "echo 1000 >/sys/kernel/relay/squares/count"
+taskset -c 1 sh -c "echo 500 >/sys/kernel/relay/squares/count"
+taskset -c 0 sh -c "echo 1000 >/sys/kernel/relay/squares/count"
+echo 0 >/sys/kernel/relay/squares/count
+wait
+""",
+        cpus=2,
+        module="relayfs_sample",
     ),
 }  # fmt: skip
 
 
 def _script(directory: Path, names: list[str]) -> str:
     """What the guest runs: each workload recorded into directory/NAME/trace."""
-    lines = ["set -u", f"export PYTHONPATH='{_ROOT}'"]
+    # The guest's /run: paths get into records, and those of this machine are nobody's business.
+    lines = ["set -u", f"export PYTHONPATH='{_ROOT}'", f"cp '{directory}/workloads' /run/workloads"]
     for name in names:
         capture, here = CAPTURES[name], directory / name
         here.mkdir()
-        (here / "workload.sh").write_text(f"work='{directory}/workloads {here}'\n{capture.shell}")
+        (here / "workload.sh").write_text(f"work='/run/workloads /run'\n{capture.shell}")
         (here / "prepare.sh").write_text(f"{capture.prepare}\n")
-        command = [sys.executable, "-m", "ltt_relay.cli", "record", "-o", f"{here}/trace", *capture.options]
+        run = f"mkdir trace && cd trace && sh /run/{name}.sh"
+        if capture.module is None:
+            command = [sys.executable, "-m", "ltt_relay.cli", "record", "-o", "trace"]
+            run = " ".join(f"'{word}'" for word in [*command, *capture.options, "--", "sh", f"/run/{name}.sh"])
         lines += [
+            f"cp '{here}/workload.sh' /run/{name}.sh",
+            f"cd '{here}'",
             f"sh '{here}/prepare.sh' >/dev/null",
             f"echo '{name}:' >&2",
-            " ".join(f"'{word}'" for word in [*command, "--", "sh", f"{here}/workload.sh"]),
+            run,
             f"[ $? -{'ne' if capture.fails else 'eq'} 0 ] || exit 1",
         ]
     return "\n".join(lines) + "\n"
 
 
 def record(names: list[str], output: Path) -> str:
-    """Record captures, those of as many CPUs in one guest, into output/NAME, replacing what is there.
+    """Record captures, those of like guests in one, into output/NAME, replacing what is there.
 
     Returns what record said.
 
@@ -146,10 +167,8 @@ def record(names: list[str], output: Path) -> str:
     from ltt_relay.sandbox import Guest
 
     said = ""
-    for cpus in (1, 2):
-        some = [name for name in names if CAPTURES[name].cpus == cpus]
-        if not some:
-            continue
+    for cpus, module in dict.fromkeys((CAPTURES[name].cpus, CAPTURES[name].module) for name in names):
+        some = [name for name in names if (CAPTURES[name].cpus, CAPTURES[name].module) == (cpus, module)]
         with tempfile.TemporaryDirectory(dir=output) as text:
             directory = Path(text)
             source = Path(__file__).with_name("workloads.c")
@@ -157,7 +176,8 @@ def record(names: list[str], output: Path) -> str:
             subprocess.run(["gcc", "-O1", "-pthread", "-static", "-o", compiled, str(source)], check=True)
             script = directory / "script.sh"
             script.write_text(_script(directory, some))
-            guest = Guest(cpus=cpus, icount=cpus == 1, rw=[output])
+            modules = None if module is None else ["relayfs", module]
+            guest = Guest(cpus=cpus, icount=cpus == 1, rw=[output], modules=modules)
             done = guest.run(["sh", str(script)], cwd=_ROOT, timeout=590)
             if done.returncode:
                 words = done.stderr.decode(errors="replace")
