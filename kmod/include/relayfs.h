@@ -49,7 +49,7 @@ struct relayfs_stream;
 /**
  * struct relayfs_writer - what writing a record touches: one per stream, changed only by the stream's CPU, irqs off
  * @cursor: where the next record goes; NULL while no packet is open
- * @end: end of the sub-buffer; NULL while no packet is open, and once the channel is frozen
+ * @end: end of the sub-buffer; NULL while no packet is open, and once the channel is frozen or turned
  * @limit: the latest time that 32 bits can tell from the packet's begin; 0 while somebody is writing, so that one test
  *	finds a packet that is too old, and a writer that interrupts another
  * @last: time of the last record; time never goes back in a stream
@@ -73,6 +73,7 @@ struct relayfs_writer {
 	size_t asked;			/* length of the record that began the packet */
 	struct rchan_buf *buf;
 	struct relayfs_ring *ring;
+	struct relayfs_ring *next;	/* where to go on from the next record, by relayfs_channel_turn() */
 	struct relayfs_stream *stream;
 	bool running;
 	bool packet;			/* a packet is open */
@@ -170,14 +171,19 @@ static __always_inline void *relayfs_reserve(struct relayfs_channel *chan, struc
 	return payload;
 }
 
+static __always_inline void __relayfs_commit(struct relayfs_slot *slot)
+{
+	barrier();
+	slot->writer->limit = slot->writer->packet_limit;
+}
+
 /**
  * relayfs_commit() - end a record
  * @slot: as relayfs_reserve() filled it in
  */
 static __always_inline void relayfs_commit(struct relayfs_slot *slot)
 {
-	barrier();
-	slot->writer->limit = slot->writer->packet_limit;
+	__relayfs_commit(slot);
 	local_irq_restore(slot->flags);
 }
 
@@ -257,6 +263,8 @@ void relayfs_channel_stop(struct relayfs_channel *chan);
 void relayfs_channel_flush(struct relayfs_channel *chan);
 int relayfs_channel_reset(struct relayfs_channel *chan);
 int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard);
+bool relayfs_channel_turn(struct relayfs_channel *chan);
+void relayfs_channel_finish_turn(struct relayfs_channel *chan);
 void relayfs_channel_freeze(struct relayfs_channel *chan);
 void relayfs_channel_seal(struct relayfs_channel *chan);
 int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs);

@@ -29,7 +29,7 @@ static int control_store(struct relayfs_object *obj, char *text, size_t len)
 	else if (!strcmp(word, "reset"))
 		err = ltt_as_channel_says(s, relayfs_channel_reset(s->chan));
 	else if (!strcmp(word, "snapshot") || !strcmp(word, "snapshot!"))
-		err = ltt_session_snapshot(s, word[8] == '!');
+		err = ltt_session_snapshot(s, word[8] == '!', false);
 	else
 		err = ltt_refuse(s, -EINVAL, "control: %.40s is not one of start, stop, snapshot, snapshot!, flush, reset",
 				 word);

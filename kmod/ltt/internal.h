@@ -183,7 +183,7 @@ int ltt_end_request(struct ltt_session *s, int err);
 int ltt_as_channel_says(struct ltt_session *s, int err);
 int ltt_session_start(struct ltt_session *s);
 void ltt_session_stop(struct ltt_session *s);
-int ltt_session_snapshot(struct ltt_session *s, bool discard);
+int ltt_session_snapshot(struct ltt_session *s, bool discard, bool turned);
 
 static inline struct ltt_session *ltt_session_of(struct relayfs_object *obj)
 {

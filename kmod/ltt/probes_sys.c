@@ -107,7 +107,7 @@ static void probe_sys_enter(void *data, struct pt_regs *regs, long id)
 		return;
 	}
 	nargs = syscall_nargs[id];
-	p = ltt_begin(&slot, data, SYS_ENTER, NULL, nargs * sizeof(u64));
+	p = ltt_begin_call(&slot, data, SYS_ENTER, nargs * sizeof(u64));
 	if (!p)
 		return;
 	p->tid = current->pid;
@@ -115,14 +115,14 @@ static void probe_sys_enter(void *data, struct pt_regs *regs, long id)
 	p->abi = LTT3_ABI_NATIVE;
 	p->nargs = nargs;
 	copy_arguments(p->args, regs, nargs);
-	ltt_end(&slot, data);
+	ltt_end_call(&slot);
 }
 LTT_OFFER(sys_enter, sys_enter, probe_sys_enter)
 
 static void probe_sys_exit(void *data, struct pt_regs *regs, long ret)
 {
 	struct relayfs_slot slot;
-	struct ltt3_sys_exit *p = ltt_begin(&slot, data, SYS_EXIT, NULL, 0);
+	struct ltt3_sys_exit *p = ltt_begin_call(&slot, data, SYS_EXIT, 0);
 	int id;
 
 	if (!p)
@@ -137,7 +137,7 @@ static void probe_sys_exit(void *data, struct pt_regs *regs, long ret)
 		p->reserved = 0;
 	}
 	p->ret = ret;
-	ltt_end(&slot, data);
+	ltt_end_call(&slot);
 }
 LTT_OFFER(sys_exit, sys_exit, probe_sys_exit)
 

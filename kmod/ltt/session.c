@@ -89,10 +89,15 @@ int ltt_session_start(struct ltt_session *s)
 	return err;
 }
 
-int ltt_session_snapshot(struct ltt_session *s, bool discard)
+/* @turned: a trigger has begun to take it, by relayfs_channel_turn(). */
+int ltt_session_snapshot(struct ltt_session *s, bool discard, bool turned)
 {
-	int err = ltt_as_channel_says(s, relayfs_channel_snapshot(s->chan, discard));
+	int err = 0;
 
+	if (turned)
+		relayfs_channel_finish_turn(s->chan);
+	else
+		err = ltt_as_channel_says(s, relayfs_channel_snapshot(s->chan, discard));
 	return err ? err : ltt_state_dump(&s->state, true);
 }
 

@@ -4,7 +4,8 @@
  *
  * The first record of the event for which all conditions hold stops the session or takes a snapshot, once; writing the
  * trigger again arms it again, "none" takes it away. Conditions are looked at as the record is complete, so what the
- * trigger asks about is what the trace has. To stop is two stores a CPU, made at once; what can sleep follows in a worker.
+ * trigger asks about is what the trace has. To stop, or to turn to another ring, is two stores a CPU, made at once; what can
+ * sleep follows in a worker.
  * Sessions without a trigger pay nothing: where records end there is a jump that is patched in.
  */
 #include <linux/glob.h>
@@ -36,6 +37,7 @@ struct ltt_trigger {
 	struct ltt_session *session;
 	u16 id;
 	bool snapshot;
+	bool turned;
 	unsigned int n_conditions;
 	struct condition conditions[MAX_CONDITIONS];
 	atomic_t fired;
@@ -132,8 +134,10 @@ void ltt_trigger_check(const struct relayfs_writer *w)
 			t = NULL;
 	if (t && !atomic_xchg(&t->fired, 1)) {
 		t->when = ktime_get_mono_fast_ns();
-		if (!t->snapshot)
-			relayfs_channel_freeze(t->session->chan);
+		if (t->snapshot)
+			t->turned = relayfs_channel_turn(s->chan);
+		else
+			relayfs_channel_freeze(s->chan);
 		irq_work_queue(&t->irq);
 	}
 	rcu_read_unlock();
@@ -152,7 +156,7 @@ static void act(struct work_struct *work)
 	mutex_lock(&s->lock);
 	if (!s->dead) {
 		if (t->snapshot)
-			t->result = ltt_session_snapshot(s, false);
+			t->result = ltt_session_snapshot(s, false, t->turned);
 		else
 			ltt_session_stop(s);
 	}

@@ -72,7 +72,7 @@ void relayfs_note_clock(struct relayfs_channel *chan)
 	atomic64_set(&chan->wall_offset, ktime_to_ns(ktime_mono_to_real(0)));
 }
 
-/* Tells waiters to look again; from any context but NMI. */
+/* Tells waiters to look again; from any context. */
 void relayfs_news(struct relayfs_stream *s)
 {
 	atomic_inc(&s->news);
@@ -179,6 +179,7 @@ int relayfs_channel_start(struct relayfs_channel *chan)
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
+	relayfs_claim_rings(chan);
 	if (chan->state == RELAYFS_RUNNING) {
 		err = relayfs_refuse(chan, -EBUSY, "it is running already");
 		goto unlock;
@@ -223,6 +224,7 @@ int relayfs_channel_start(struct relayfs_channel *chan)
 	if (chan->attr.n_subbufs_max && !flight)
 		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
 unlock:
+	relayfs_release_rings(chan);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;
@@ -244,10 +246,12 @@ void relayfs_channel_stop(struct relayfs_channel *chan)
 	mutex_lock(&chan->lock);
 	if (chan->state == RELAYFS_RUNNING) {
 		cpus_read_lock();
+		relayfs_claim_rings(chan);
 		relayfs_note_clock(chan);
 		relayfs_for_each_stream(s, i, chan)
 			relayfs_on_writer(s, let_stop, s->writer);
 		WRITE_ONCE(chan->state, RELAYFS_STOPPED);
+		relayfs_release_rings(chan);
 		cpus_read_unlock();
 		relayfs_for_each_stream(s, i, chan)
 			relayfs_news(s);
@@ -524,146 +528,3 @@ void relayfs_channel_put(struct relayfs_channel *chan)
 	relayfs_object_put(&chan->obj);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_put);
-
-/* -------------------------------------------------------------------------------------------------------- state --- */
-
-/** relayfs_channel_state() - idle until the first start, then running or stopped */
-enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan)
-{
-	return READ_ONCE(chan->state);
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_state);
-
-/** relayfs_state_name() - as the files called control say it */
-const char *relayfs_state_name(enum relayfs_state state)
-{
-	static const char * const names[] = {
-		[RELAYFS_IDLE] = "idle", [RELAYFS_RUNNING] = "running", [RELAYFS_STOPPED] = "stopped",
-		[RELAYFS_DEAD] = "gone",
-	};
-
-	return names[state];
-}
-EXPORT_SYMBOL_GPL(relayfs_state_name);
-
-/** relayfs_channel_n_subbufs() - the number of sub-buffers now, which changes where n_subbufs_max is set */
-size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan)
-{
-	return READ_ONCE(chan->attr.n_subbufs);
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_n_subbufs);
-
-/** relayfs_channel_error() - why the last request was refused */
-const char *relayfs_channel_error(struct relayfs_channel *chan)
-{
-	return chan->error;
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_error);
-
-struct missed {
-	struct relayfs_writer *writer;
-	u64 n;
-};
-
-static void add_missed(void *info)
-{
-	const struct missed *missed = info;
-
-	WRITE_ONCE(missed->writer->lost[LTT3_LOST_NESTED], missed->writer->lost[LTT3_LOST_NESTED] + missed->n);
-}
-
-/**
- * relayfs_channel_count_missed() - count records that the kernel did not even call a probe for
- * @chan: the channel
- * @n: how many; they are lost as nested, on the first stream, as nobody knows where
- */
-void relayfs_channel_count_missed(struct relayfs_channel *chan, u64 n)
-{
-	struct relayfs_stream *s = chan->streams[cpumask_first(cpu_possible_mask)];
-	struct missed missed = { s->writer, n };
-
-	if (!n)
-		return;
-	cpus_read_lock();
-	relayfs_on_writer(s, add_missed, &missed);
-	cpus_read_unlock();
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_count_missed);
-
-struct sample {
-	struct relayfs_writer *writer;
-	struct relayfs_stream_stats *stats;
-};
-
-static void sample_writer(void *info)
-{
-	struct sample *sample = info;
-	struct relayfs_writer *w = sample->writer;
-	struct relayfs_stream_stats *stats = sample->stats;
-
-	memcpy(stats->lost, w->lost, sizeof(stats->lost));
-	/* Those two are lost before the writer could count them as asked for. */
-	stats->produced = w->produced + stats->lost[LTT3_LOST_NMI] + stats->lost[LTT3_LOST_NESTED];
-	stats->overwritten = w->overwritten;
-	stats->pending = w->published + relayfs_records(w);
-	stats->packets = w->packets;
-}
-
-/**
- * relayfs_channel_stats() - the counters of a stream, all of one moment
- * @chan: the channel
- * @cpu: the stream's CPU, 0 for a global channel
- * @stats: filled in
- *
- * Return: false if there is no such stream.
- */
-bool relayfs_channel_stats(struct relayfs_channel *chan, int cpu, struct relayfs_stream_stats *stats)
-{
-	struct relayfs_stream *s = cpu < chan->n_streams ? chan->streams[cpu] : NULL;
-	struct sample sample;
-
-	if (!s)
-		return false;
-	sample.writer = s->writer;
-	sample.stats = stats;
-	cpus_read_lock();
-	mutex_lock(&s->lock);
-	relayfs_on_writer(s, sample_writer, &sample);
-	stats->read = s->read;
-	stats->bytes = s->bytes;
-	stats->pending -= s->read + stats->overwritten + stats->lost[LTT3_LOST_RESET];
-	mutex_unlock(&s->lock);
-	cpus_read_unlock();
-	return true;
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_stats);
-
-/**
- * relayfs_channel_show_stats() - print the counters of all streams as a table
- * @chan: the channel
- * @m: where to
- */
-void relayfs_channel_show_stats(struct relayfs_channel *chan, struct seq_file *m)
-{
-	struct relayfs_stream_stats stats;
-	unsigned int cpu;
-	u64 lost;
-	int i;
-
-	seq_puts(m, "cpu produced read pending overwritten lost");
-	for (i = 0; i < LTT3_LOST_REASONS; i++)
-		seq_printf(m, " %s", ltt3_lost_names[i]);
-	seq_puts(m, " bytes packets\n");
-	for (cpu = 0; cpu < chan->n_streams; cpu++) {
-		if (!relayfs_channel_stats(chan, cpu, &stats))
-			continue;
-		for (i = 0, lost = 0; i < LTT3_LOST_REASONS; i++)
-			lost += stats.lost[i];
-		seq_printf(m, "%u %llu %llu %llu %llu %llu", cpu, stats.produced, stats.read, stats.pending,
-			   stats.overwritten, lost);
-		for (i = 0; i < LTT3_LOST_REASONS; i++)
-			seq_printf(m, " %llu", stats.lost[i]);
-		seq_printf(m, " %llu %llu\n", stats.bytes, stats.packets);
-	}
-}
-EXPORT_SYMBOL_GPL(relayfs_channel_show_stats);

@@ -24,16 +24,14 @@ struct flip {
 static void flip_writer(void *info)
 {
 	struct flip *flip = info;
-	struct relayfs_writer *w = flip->writer;
 
-	relayfs_close_packet(w, false);
-	w->ring = flip->ring;
-	w->buf = relayfs_ring_buf(flip->ring, w->stream->cpu);
+	relayfs_give_ring(flip->writer, flip->ring);
 }
 
 /*
  * Gives all writers @ring (one reference is used up); what they wrote to becomes the drain of each stream.
- * Caller holds the channel's mutex and cpus_read_lock, and has seen to it that there is room for a drain.
+ * Caller holds the channel's mutex and cpus_read_lock, has claimed the rings of a flight recorder, and has seen to it that
+ * there is room for a drain.
  */
 static void flip_all(struct relayfs_channel *chan, struct relayfs_ring *ring, bool snapshot)
 {
@@ -98,6 +96,65 @@ static bool room_for_drain(struct relayfs_channel *chan)
 	return room;
 }
 
+/* ------------------------------------------------------------------------------------------- turned by a trigger --- */
+
+/**
+ * relayfs_channel_turn() - let the writers of a flight recorder go on in the spare ring, at once and from any context
+ * @chan: the channel
+ *
+ * For a trigger: two stores a CPU. Each writer turns at its next record; what it has written until then is a snapshot, which
+ * readers get once relayfs_channel_finish_turn() was called, from where one may sleep.
+ *
+ * Return: false if that cannot be: it is no running flight recorder, an earlier snapshot has not been read, there was no
+ * memory for a spare ring, or the rings are just being changed.
+ */
+bool relayfs_channel_turn(struct relayfs_channel *chan)
+{
+	struct relayfs_stream *s;
+	unsigned int i;
+	bool able;
+
+	if (atomic_cmpxchg(&chan->turn, RELAYFS_FREE, RELAYFS_TURNING) != RELAYFS_FREE)
+		return false;
+	able = chan->state == RELAYFS_RUNNING && (chan->attr.flags & RELAYFS_FLIGHT) && chan->spare;
+	relayfs_for_each_stream(s, i, chan)
+		able &= !READ_ONCE(s->drain);
+	if (able) {
+		relayfs_for_each_stream(s, i, chan)
+			WRITE_ONCE(s->writer->next, chan->spare);
+		smp_mb();	/* pairs with the one in open_packet() */
+		relayfs_for_each_stream(s, i, chan)
+			WRITE_ONCE(s->writer->end, NULL);
+	}
+	atomic_set_release(&chan->turn, able ? RELAYFS_TURNED : RELAYFS_FREE);
+	return able;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_turn);
+
+/*
+ * The rings of a flight recorder are the caller's to change; what a trigger has begun is finished first. Caller holds the
+ * channel's mutex and cpus_read_lock. A trigger turns with irqs off, so it is not waited for long.
+ */
+void relayfs_claim_rings(struct relayfs_channel *chan)
+{
+	struct relayfs_ring *ring;
+	int was;
+
+	while ((was = atomic_cmpxchg(&chan->turn, RELAYFS_FREE, RELAYFS_CLAIMED)) == RELAYFS_TURNING)
+		cpu_relax();
+	if (was == RELAYFS_TURNED) {
+		ring = chan->spare;
+		chan->spare = NULL;
+		flip_all(chan, ring, true);
+		atomic_set(&chan->turn, RELAYFS_CLAIMED);
+	}
+}
+
+void relayfs_release_rings(struct relayfs_channel *chan)
+{
+	atomic_set_release(&chan->turn, RELAYFS_FREE);
+}
+
 /* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
 
 static int make_spare(struct relayfs_channel *chan)
@@ -129,6 +186,7 @@ int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
+	relayfs_claim_rings(chan);
 	if (!(chan->attr.flags & RELAYFS_FLIGHT) || chan->state != RELAYFS_RUNNING) {
 		err = relayfs_refuse(chan, -EINVAL, "a snapshot is of a running session in flight mode");
 		goto unlock;
@@ -156,11 +214,29 @@ int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
 	/* The next one is made ready now, when nobody waits for it; if there is no memory, the next snapshot says so. */
 	make_spare(chan);
 unlock:
+	relayfs_release_rings(chan);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_snapshot);
+
+/**
+ * relayfs_channel_finish_turn() - give readers the snapshot that relayfs_channel_turn() has begun
+ * @chan: the channel; nothing is left to be done if it was stopped or reset meanwhile
+ */
+void relayfs_channel_finish_turn(struct relayfs_channel *chan)
+{
+	mutex_lock(&chan->lock);
+	cpus_read_lock();
+	relayfs_claim_rings(chan);
+	if (chan->state == RELAYFS_RUNNING)
+		make_spare(chan);
+	relayfs_release_rings(chan);
+	cpus_read_unlock();
+	mutex_unlock(&chan->lock);
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_finish_turn);
 
 static int resize_rings(struct relayfs_channel *chan, size_t n_subbufs, bool grow)
 {
@@ -280,6 +356,7 @@ int relayfs_channel_reset(struct relayfs_channel *chan)
 
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
+	relayfs_claim_rings(chan);
 	if (!chan->ring)
 		goto unlock;
 	relayfs_for_each_stream(s, i, chan) {
@@ -305,6 +382,7 @@ int relayfs_channel_reset(struct relayfs_channel *chan)
 		mutex_unlock(&s->lock);
 	}
 unlock:
+	relayfs_release_rings(chan);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;

@@ -94,6 +94,9 @@ struct relayfs_stream {
 	struct ltt3_packet_header final;
 };
 
+/* Of a channel: nobody's; of who holds its mutex; a trigger is just turning the writers; it has, and that is unfinished. */
+enum relayfs_turn { RELAYFS_FREE, RELAYFS_CLAIMED, RELAYFS_TURNING, RELAYFS_TURNED };
+
 /**
  * struct relayfs_channel - a data flow
  * @head: what writers need
@@ -102,6 +105,7 @@ struct relayfs_stream {
  * @lock: start, stop, flips; taken before cpus_read_lock and the streams' locks
  * @ring: what writers write to
  * @spare: what a snapshot flips to
+ * @turn: an enum relayfs_turn: who may change the two
  * @template: the constant part of packet headers
  * @wall_offset: wall clock minus monotonic, as last seen from where one may look
  * @resize: makes the ring as large as it needs to be, from @n_subbufs_min to attr.n_subbufs_max
@@ -117,6 +121,7 @@ struct relayfs_channel {
 	enum relayfs_state state;
 	struct relayfs_ring *ring;
 	struct relayfs_ring *spare;
+	atomic_t turn;
 	struct ltt3_packet_header template;
 	atomic64_t wall_offset;
 	struct delayed_work resize;
@@ -181,6 +186,7 @@ static inline u64 relayfs_records(const struct relayfs_writer *w)
 }
 
 void relayfs_close_packet(struct relayfs_writer *w, bool even_empty);
+void relayfs_give_ring(struct relayfs_writer *w, struct relayfs_ring *ring);
 void relayfs_seal_packet(struct relayfs_writer *w);
 void relayfs_seal_header(struct relayfs_writer *w, struct ltt3_packet_header *h);
 u64 relayfs_discarded(const struct relayfs_writer *w);
@@ -195,6 +201,8 @@ void relayfs_note_clock(struct relayfs_channel *chan);
 void relayfs_news(struct relayfs_stream *s);
 
 /* flip.c */
+void relayfs_claim_rings(struct relayfs_channel *chan);
+void relayfs_release_rings(struct relayfs_channel *chan);
 void relayfs_resize_to_need(struct work_struct *work);
 void relayfs_feel_pressure(struct irq_work *work);
 

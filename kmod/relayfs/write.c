@@ -95,8 +95,9 @@ static void open_packet(struct relayfs_writer *w, u64 now)
 	w->before = w->produced;
 	w->packet = true;
 	WRITE_ONCE(w->end, (char *)h + ring->subbuf_size);
-	smp_mb();	/* pairs with relayfs_channel_freeze(): one of the two sees what the other did */
-	if (unlikely(!READ_ONCE(w->running)))
+	/* pairs with relayfs_channel_freeze() and relayfs_channel_turn(): one of the two sees what the other did */
+	smp_mb();
+	if (unlikely(!READ_ONCE(w->running) || READ_ONCE(w->next)))
 		WRITE_ONCE(w->end, NULL);
 }
 
@@ -180,11 +181,25 @@ void relayfs_close_packet(struct relayfs_writer *w, bool even_empty)
 		close_packet(w);
 }
 
+/* What is written from now on goes to @ring; nothing happens if it does already. */
+void relayfs_give_ring(struct relayfs_writer *w, struct relayfs_ring *ring)
+{
+	w->next = NULL;
+	if (w->ring == ring)
+		return;
+	relayfs_close_packet(w, false);
+	w->ring = ring;
+	w->buf = relayfs_ring_buf(ring, w->stream->cpu);
+}
+
 /* Opens the next packet; false if the record is lost, counted. */
 static bool make_room(struct relayfs_writer *w, size_t len)
 {
-	struct relayfs_ring *ring = w->ring;
+	struct relayfs_ring *ring = READ_ONCE(w->next);
 
+	if (unlikely(ring))
+		relayfs_give_ring(w, ring);
+	ring = w->ring;
 	if (unlikely(!w->buf)) {
 		/* The CPU came online after the ring was opened. */
 		w->buf = relayfs_ring_buf(ring, w->stream->cpu);

@@ -78,6 +78,7 @@ class Guest:
         icount: count instructions: one CPU, one nanosecond of the guest's time an instruction, repeatable.
         modules: which modules to load, in that order, dependencies included; "name:option=value" passes an option.
             None loads what `modules.default_modules` says; empty loads none, and then nothing is built.
+        early: load them first of all, in the initial file system, before this machine's files are there.
         append: further words for the kernel's command line.
         memory_file: a file that becomes the guest's memory, and stays: the image of a guest that died.
         accel: "kvm" or "tcg"; None uses KVM where it works.
@@ -92,6 +93,7 @@ class Guest:
     rw: Sequence[str | os.PathLike[str]] = ()
     icount: bool = False
     modules: Sequence[str] | None = None
+    early: bool = False
     append: Sequence[str] = ()
     memory_file: str | os.PathLike[str] | None = None
     accel: str | None = None
@@ -195,6 +197,7 @@ class Guest:
         config = {
             "base_modules": " ".join(base),
             "modules": " ".join(f"{name}:{options[name]}" if options.get(name) else name for name in chosen),
+            "early": "yes" if self.early else "no",
             "rw_directories": "".join(f"{path}\n" for path in rw),
             "has_stdin": "yes" if has_stdin else "no",
             "hostname": "ltt-relay",
@@ -231,7 +234,7 @@ def run(
     append: Sequence[str] = (),
 ) -> Completed:
     """Run a command in a guest and collect what it writes; see `Guest` and `Guest.run`."""
-    guest = Guest(kernel, cpus, memory, rw, icount, modules, append)
+    guest = Guest(kernel, cpus, memory, rw, icount, modules, append=append)
     return guest.run(command, stdin=stdin, timeout=timeout)
 
 

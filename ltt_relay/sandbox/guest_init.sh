@@ -3,7 +3,7 @@
 #
 # Process 1 of the guest. Runs under busybox, first in the initial file system ("boot"), then on the machine's files
 # ("main"). The caller puts beside it:
-#   config        shell variables: base_modules, modules, rw_directories, has_stdin, hostname
+#   config        shell variables: base_modules, modules, early, rw_directories, has_stdin, hostname
 #   command       the program to run: a shell script that replaces itself by it
 #   boot/*.ko     drivers for what this script itself needs      modules/*.ko   what was asked for
 # It talks with the caller by lines on the port "control": up: ready, failed TEXT, pong, exit STATUS OUT ERR; down: ping.
@@ -50,6 +50,8 @@ boot() {
 	$busybox mount -t proc proc /proc
 	$busybox mount -t sysfs sysfs /sys
 	. /config
+	# shellcheck disable=SC2086
+	[ "$early" = no ] || load /modules $modules
 	# shellcheck disable=SC2086
 	load /boot $base_modules
 	tries=0

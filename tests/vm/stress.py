@@ -256,6 +256,8 @@ class Life:
             lambda: ask("events", draw(["-irq:*", "-*", "+syscall:*"])),
             lambda: ask("events", "+*"),
             lambda: ask("marker", "m" * draw([1, 100, 4000])),
+            lambda: ask("trigger", draw(["sys_exit ret < 0 snapshot", "sched_switch snapshot", "sys_exit stop"])),
+            lambda: ask("trigger", draw(["sched_switch prev_prio == 120 snapshot", "none"])),
             lambda: check(self.book, self.session),
             self.second_readers,
             self.change_readers,

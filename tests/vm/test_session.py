@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import ltt_relay
@@ -17,14 +18,14 @@ from tests.vm.guest import complaints, run_script
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
-#: As an initramfs would load it: the session `boot` is there and running before anything else.
-AT_LOAD = "ltt:events=+sched,+sys_enter:mode=flight:subbuf_size=65536:n_subbufs=4"
+#: Loaded by the initramfs: the session `boot` is there and running before the root file system is.
+AT_LOAD = "ltt:events=+sched,+sys_enter:mode=flight:subbuf_size=262144:n_subbufs=16"
 
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("session")
-    run_script("python.sh", out, "session_guest.py", timeout=250, modules=["relayfs", AT_LOAD])
+    run_script("python.sh", out, "session_guest.py", timeout=250, modules=["relayfs", AT_LOAD], early=True)
     return out
 
 
@@ -59,6 +60,15 @@ def test_a_session_starts_with_the_module(left: Path, found: dict[str, Any]) -> 
     trace = ltt_relay.open(left / "boot")
     assert len(trace["sys_enter"]) > 100
     assert 'session = "boot"' in (left / "boot/metadata").read_text()
+    assert trace.info["overwritten"] == trace.info["lost"] == 0
+    # From the initramfs on: busybox mounts the root and changes to it, and later another copy of it is run from there.
+    programs = trace["sched_process_exec"]["filename"].tolist()
+    assert programs[0] == "/bin/busybox"
+    there = programs.index("/run/ltt-relay/busybox")
+    moved = trace["sched_process_exec"]["timestamp"].iloc[there]
+    calls = trace["sys_enter"]
+    before = set(calls[calls["timestamp"] < moved]["id"])
+    assert {165, 161} <= before  # mount and chroot of x86-64
 
 
 # ------------------------------------------------------------------------------------------------------ custom events
@@ -141,10 +151,16 @@ def test_a_trigger_takes_a_snapshot_with_its_record(left: Path, found: dict[str,
     assert re.fullmatch(r"fired at \d+, done", found["trigger fired"][1])
     assert found["trigger goes on"] == "running"
     assert found["trigger gone"] == ""
-    exits = ltt_relay.open(left / "triggered")["sys_exit"]
+    frames = ltt_relay.open(left / "triggered").frames(["sys_enter", "sys_exit"])
+    exits = frames["sys_exit"]
     last = exits[(exits["ret"] == -2) & (exits["id"] == 87)]
     assert len(last) == 1
     assert (exits["id"] == 110).sum() > 500  # the calls before it
+    # It was taken at that record: on its CPU nothing follows, elsewhere at most what was just being written.
+    cpu, when = last["cpu"].iloc[0], last["timestamp"].iloc[0]
+    after = pd.concat(frame[frame["timestamp"] > when][["cpu"]] for frame in frames.values())
+    assert not (after["cpu"] == cpu).any()
+    assert len(after) <= 1
 
 
 # --------------------------------------------------------------------------------------------------- filters, selection

@@ -37,7 +37,7 @@ def test_all_of_it_happened(left: Path) -> None:
         "rounds", "reloads", "sessions settled", "checks", "records", "records lost", "records overwritten",
         "packets read", "readers killed", "second readers refused", "CPUs switched", "unloads refused",
         "control start", "control stop", "control snapshot!", "control reset", "control flush",
-        "n_subbufs", "filter", "events", "marker", "uuid",
+        "n_subbufs", "filter", "events", "marker", "trigger", "uuid",
     ):  # fmt: skip
         assert done.get(what, 0) > 0, what
     assert done["records"] > 10_000
