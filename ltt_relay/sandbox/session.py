@@ -314,6 +314,12 @@ class Session:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._ours["monitor"].send(b"nmi\n")
             self._process.wait(_NMI_SECONDS if self._machine.accelerator == "tcg" else 1.0)
+        if self._machine.accelerator == "tcg" and self._machine.cpus > 1:
+            # Not tried again here: that would hide a guest's own deadlock.
+            message += (
+                "\nEach CPU was emulated by a thread of its own, and then one may go on at a breakpoint that another "
+                "has taken away: if LTT_RELAY_ACCEL=tcg-single helps, it was the emulator"
+            )
         self._fail(GuestHangError, message)
 
     def _fail(self, kind: type[GuestError], message: str) -> NoReturn:

@@ -8,8 +8,7 @@ call (getppid, enter and exit) and one round of a pipe between two processes (tw
 Then sched_switch and sched_waking of that pipe go to files, uncompressed, in two lengths: the difference of sizes by
 the difference of the events is bytes an event, without what a file has once.
 
-LTTng's modules are built from Debian's sources, if they can be had and build for that kernel; of its probes, only those
-that are measured.
+LTTng's modules are built from Debian's sources, once, if they can be had and build for that kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from pathlib import Path
 from ltt_relay.capture import kbuild
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.kernels import DEFAULT_KERNEL, Kernel, find_kernel
-from ltt_relay.sandbox.packages import PackageIndex, host_release, unpack
+
+from .peers import lttng_modules, missing_tools
 
 _SOURCES = Path(__file__).with_name("kernel")
 _NAMES = {
@@ -59,25 +59,16 @@ def _prepare(work: Path, kernel: Kernel) -> None:
 
 
 def _prepare_lttng(work: Path, kernel: Kernel) -> str:
-    """Build LTTng's modules into work/modules; returns why that is not possible."""
-    for program in ("lttng", "lttng-sessiond", "depmod"):
-        if shutil.which(program) is None:
-            return f"{program} is not installed (Debian package lttng-tools)"
+    """Put LTTng's modules into work/modules; returns why that is not possible."""
+    if missing := [*missing_tools(), *(["depmod"] if shutil.which("depmod") is None else [])]:
+        return f"{', '.join(missing)} not found (Debian packages lttng-tools, trace-cmd, kmod)"
     try:
-        index = PackageIndex(host_release() or "bookworm")
-        (deb,) = index.download(["lttng-modules-dkms"], work)
-        unpack(deb, work / "lttng-sources")
-        (sources,) = (work / "lttng-sources/usr/src").iterdir()
+        built, _ = lttng_modules(kernel)
     except (OSError, ValueError, RuntimeError) as error:
         return f"Debian's lttng-modules-dkms: {error}"
-    # Of the probes only those that are measured: they take minutes, and those of timers do not fit recent 6.1.
-    probes = sources / "src/probes/Kbuild"
-    probes.write_text(re.sub(r"(?m)^.*\+= lttng-probe-(?!sched\.o).*\n", "", probes.read_text()))
-    if said := _make(sources, kernel, f"KERNELDIR={kernel.build}"):
-        return next((line for line in said.splitlines() if "error" in line.lower()), "its modules do not build")
     modules = work / "tree/lib/modules" / kernel.version
     modules.mkdir(parents=True)
-    for path in sources.rglob("*.ko"):
+    for path in built.glob("*.ko"):
         shutil.copy(path, modules)
     for name in ("modules.order", "modules.builtin"):
         (modules / name).write_text("")

@@ -25,9 +25,9 @@ _COMPLAINTS = re.compile(
 )
 
 
-def kernel() -> str:
-    """Return which kernel the tests are to run on: LTT_RELAY_KERNEL, by default 6.1."""
-    return os.environ.get("LTT_RELAY_KERNEL", "6.1")
+def kernel(default: str = "6.1") -> str:
+    """Return which kernel the tests are to run on: LTT_RELAY_KERNEL, or the default."""
+    return os.environ.get("LTT_RELAY_KERNEL", default)
 
 
 def complaints(log: str) -> list[str]:
@@ -35,12 +35,14 @@ def complaints(log: str) -> list[str]:
     return _COMPLAINTS.findall(log)
 
 
-def run_script(script: str, out: Path, *words: str, timeout: float, cpus: int = 2, **more: Any) -> Completed:
+def run_script(
+    script: str, out: Path, *words: str, timeout: float, cpus: int = 2, default: str = "6.1", **more: Any
+) -> Completed:
     """Run a script in a guest: $1 is `out`, $2 Python, $3 the project, $4 the modules' build, then `words`.
 
     A debug kernel is given more time and memory. What the script said is left in `out`/said.
     """
-    name = kernel()
+    name = kernel(default)
     slow = name.endswith("-debug")
     build = build_modules(find_kernel(name))
     guest = Guest(kernel=name, cpus=cpus, memory="2G" if slow else "1G", rw=[out], **more)

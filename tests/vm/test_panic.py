@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -18,6 +17,7 @@ import ltt_relay
 from ltt_relay.decode.image import unpacked
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.errors import GuestPanicError
+from tests.vm.guest import kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -38,10 +38,12 @@ echo c >/proc/sysrq-trigger
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     image = tmp_path_factory.mktemp("panic") / "memory"
-    kernel = os.environ.get("LTT_RELAY_KERNEL", "6.1")
-    guest = Guest(kernel=kernel, cpus=2, memory="512M", modules=["relayfs", "ltt"], memory_file=image)
+    slow = kernel().endswith("-debug")
+    guest = Guest(
+        kernel=kernel(), cpus=2, memory="1G" if slow else "512M", modules=["relayfs", "ltt"], memory_file=image
+    )
     with pytest.raises(GuestPanicError, match="sysrq"):
-        guest.run(["sh", "-c", SCRIPT], timeout=120)
+        guest.run(["sh", "-c", SCRIPT], timeout=600 if slow else 120)
     yield image
     shutil.rmtree(unpacked(image).parent)
 
