@@ -58,7 +58,7 @@ test: lint  ## all checks and tests, the guest ones included
 
 test-debug-kernel: setup  ## the guest tests on a kernel that finds faults (KASAN, lockdep …), built once in 20 minutes
 	$(call install,flex bison libelf-dev)
-	LTT_RELAY_KERNEL=6.1-debug $(PYTHON) -m pytest tests/vm
+	$(PYTHON) -m tests.kernels 6.1-debug
 
 test-kernels: setup  ## build for, boot and test every kernel of the matrix; prints a table
 	$(PYTHON) -m tests.kernels

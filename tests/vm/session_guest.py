@@ -201,6 +201,14 @@ def triggers() -> None:
     if "done" not in FOUND["trigger fired"][1]:
         flight.write("control", "stop")  # else there is nothing to be read, for ever
     flight.keep("triggered", remove=False)
+    if flight.state() == "running":
+        flight.write("control", "snapshot")
+        flight.write("trigger", "sys_exit ret == -2 id == 87 snapshot")
+        (OUT / "missing").unlink(missing_ok=True)
+        end = time.monotonic() + 10
+        while "refused" not in flight.read("trigger") and time.monotonic() < end:
+            time.sleep(0.05)
+        FOUND["trigger while unread"] = flight.read("trigger").splitlines()
     flight.write("trigger", "none")
     FOUND["trigger gone"] = flight.read("trigger")
     flight.path.rmdir()

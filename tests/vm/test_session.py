@@ -151,6 +151,7 @@ def test_a_trigger_takes_a_snapshot_with_its_record(left: Path, found: dict[str,
     assert re.fullmatch(r"fired at \d+, done", found["trigger fired"][1])
     assert found["trigger goes on"] == "running"
     assert found["trigger gone"] == ""
+    assert re.fullmatch(r"fired at \d+, refused with error 16", found["trigger while unread"][1])  # EBUSY
     frames = ltt_relay.open(left / "triggered").frames(["sys_enter", "sys_exit"])
     exits = frames["sys_exit"]
     last = exits[(exits["ret"] == -2) & (exits["id"] == 87)]
