@@ -311,7 +311,7 @@ def _rows_between(job: Job, counts: np.ndarray, since: int, until: int) -> np.nd
     packets = job.packets
     whole = (packets["begin"] >= since) & (packets["end"] < until)
     across = (packets["begin"] < until) & (packets["end"] >= since) & ~whole
-    rows = np.where(job.kinds, counts[whole].sum(axis=0), 0)
+    rows = np.where(job.kinds, counts[whole].sum(axis=0, dtype=np.int64), 0)
     with Reader(job.walker, job.files, packets[across], Wanted(job.kinds, since, until)) as reader:
         while reader.advance(job.window):
             rows += reader.count

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Counts of large traces, kept between runs: by path, and by size and time of last change of every file."""
+"""Counts of large traces, kept between runs: by path, and by size and time of last change of every file.
+
+A file is a line of JSON, its end filled up with spaces, then the counts (u32, in the machine's byte order), which are
+mapped: of a trace of many kinds and packets they are too many to be held. It is replaced, never written to.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import zipfile
+import sys
 from dataclasses import astuple
 from pathlib import Path
 from typing import Final
@@ -21,12 +25,13 @@ __all__ = ("WORTH_KEEPING", "key", "load", "save")
 #: Bytes of packets that are counted sooner than a file is looked for.
 WORTH_KEEPING: Final = 16 << 20
 _MOST_FILES: Final = 256
+_ALIGN: Final = 64
 
 
 def _place(path: Path) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    return base / "ltt-relay" / "counts" / f"{name}.npz"
+    return base / "ltt-relay" / "counts" / name
 
 
 def key(path: Path, events: list[str]) -> str:
@@ -35,14 +40,15 @@ def key(path: Path, events: list[str]) -> str:
 
 
 def load(path: Path, wanted: str, shape: tuple[int, ...]) -> tuple[np.ndarray, list[Problem]] | None:
-    """Return counts and the problems found in counting; None if there are none of this very trace."""
+    """Return counts (uint32) and the problems found in counting; None if there are none of this very trace."""
     try:
-        with _place(path).open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            if str(kept["key"]) != wanted or kept["counts"].shape != shape:
+        with _place(path).open("rb") as file:
+            head = json.loads(file.readline())
+            if head["key"] != wanted or head["shape"] != list(shape) or head["byte_order"] != sys.byteorder:
                 return None
-            problems = [Problem(*row) for row in json.loads(str(kept["problems"]))]
-            return kept["counts"].astype(np.int64), problems
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            problems = [Problem(*row) for row in head["problems"]]
+            return np.memmap(file, np.uint32, "c", file.tell(), shape), problems
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -52,11 +58,14 @@ def save(path: Path, wanted: str, counts: np.ndarray, problems: list[Problem]) -
     part = place.with_suffix(f".{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = json.dumps([astuple(problem) for problem in problems])
+        told = [astuple(problem) for problem in problems]
+        head = {"key": wanted, "shape": counts.shape, "byte_order": sys.byteorder, "problems": told}
+        text = json.dumps(head).encode()
         with part.open("wb") as file:
-            np.savez(file, key=np.array(wanted), counts=counts.astype(np.uint32), problems=np.array(text))
+            file.write(text.ljust((len(text) + _ALIGN) // _ALIGN * _ALIGN - 1) + b"\n")
+            file.write(counts.data)
         part.replace(place)
-        others = sorted(place.parent.glob("*.npz"), key=lambda other: other.stat().st_mtime)
+        others = sorted(place.parent.iterdir(), key=lambda other: other.stat().st_mtime)
         for other in others[:-_MOST_FILES]:
             other.unlink(missing_ok=True)
     except OSError:

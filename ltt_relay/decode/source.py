@@ -103,7 +103,7 @@ class Source:
         order = np.lexsort((packets["sequence"], packets["begin"], packets["cpu"], packets["stream"]))
         self.packets = packets[order]
         self.order = order
-        self._counts = np.zeros((packets.size, len(self.plan.events) + 1), np.int64)
+        self._counts = np.zeros((packets.size, len(self.plan.events) + 1), np.uint32)
         self._counted = np.zeros(packets.size, np.bool_)
         return order
 
@@ -155,6 +155,8 @@ class Source:
             self._counted[:] = False
             self._count_in_threads(rows, threads())
             kept.save(self.path, wanted, self._counts, self.problems[told:])
+            if found := kept.load(self.path, wanted, self._counts.shape):
+                self._counts = found[0]  # which the kernel can drop where memory is short
             return self._counts
 
     def _count(self, rows: np.ndarray) -> None:
@@ -192,10 +194,10 @@ class Source:
             sampled = rows.size > 2 * _SAMPLE and not self._counted[rows].all()
             self._count(missing if sampled else rows[~self._counted[rows]])
             if not sampled:
-                return self._counts[rows, :-1].sum(axis=0), True
+                return self._counts[rows, :-1].sum(axis=0, dtype=np.int64), True
             content = self.packets["content"]
             share = int(content[few].sum()) / int(content[rows].sum())
-            found = self._counts[few, :-1].sum(axis=0)
+            found = self._counts[few, :-1].sum(axis=0, dtype=np.int64)
             return ((found + 8 * np.sqrt(found) + 16) * 1.1 / share).astype(np.int64) + 4096, False
 
     def _learn(self, walker: RecordWalker) -> None:
@@ -325,7 +327,7 @@ class Source:
         found = self.events
         held_by = found["records"].copy()
         if (held_by < 0).any():
-            held_by = self.counts()[self._of_events()].sum(axis=1)
+            held_by = self.counts()[self._of_events()].sum(axis=1, dtype=np.int64)
         # Text is about as long in a frame as in its packet, however few the records are.
         held_by = np.maximum(held_by, found["content"] // _BYTES_A_RECORD)
         edge, held = since, 0
@@ -374,7 +376,7 @@ class Source:
             if changed:
                 self._counted[rows] = False
             self._count(rows[~self._counted[rows]])
-            room: np.ndarray = self._counts[rows, :-1].sum(axis=0)
+            room: np.ndarray = self._counts[rows, :-1].sum(axis=0, dtype=np.int64)
             return room
 
     def possible(self) -> list[int]:

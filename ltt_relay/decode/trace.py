@@ -78,7 +78,7 @@ class Trace(Mapping[str, pd.DataFrame]):
 
     def _totals(self) -> np.ndarray:
         """Records of each kind; counting walks the trace once."""
-        totals: np.ndarray = self._source.counts()[:, :-1].sum(axis=0)
+        totals: np.ndarray = self._source.counts()[:, :-1].sum(axis=0, dtype=np.int64)
         self._check()
         return totals
 
@@ -271,14 +271,20 @@ class Trace(Mapping[str, pd.DataFrame]):
         cpus: Iterable[int] | None = None,
         time: TimeKind = "utc",
     ) -> pd.DataFrame:
-        """Return one time-ordered frame: timestamp, cpu, event, tid, comm, payload (as text); without state records."""
+        """Return one time-ordered frame: timestamp, cpu, event, tid, comm, payload (as text).
+
+        State records are in it only if `events` has them.
+        """
         from ltt_relay.decode.merge import merge_tables
 
         streams = self._source.format.event_streams
         if events is None:
             events = [name for name in self if self._plan.events[self._plan.names[name]].event.stream in streams]
+        else:
+            events = self.matching(events)
         tables = self.arrow(events, since, until, cpus, None, "ns")
-        known = [event.event.name for event in self._plan.events if event.event.stream in streams]
+        described = [event.event for event in self._plan.events]
+        known = [event.name for event in described if event.stream in streams or event.name in events]
         return merge_tables(tables, known, self._source.name_tables().tables[0].names, self._offset, time == "utc")
 
     def iter_merged(

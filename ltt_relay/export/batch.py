@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltt_relay.decode.identity import identity
-from ltt_relay.export.convert import Options, Result, Tell, convert_trace
+from ltt_relay.export.convert import Options, Result, Tell, convert_trace, explain
 from ltt_relay.export.manifest import Manifest
 from ltt_relay.export.parts import Assembly, convert_part, worth_parts
 from ltt_relay.export.traces import find_traces
@@ -97,7 +97,7 @@ class _Crowd:
                     self._queue += self._tasks(path, output)
                 except Exception as error:
                     # As in convert_trace: one trace must not end the others.
-                    yield _failed(path, output, f"{type(error).__name__}: {error}")
+                    yield _failed(path, output, explain(error))
                 continue
             if task.path not in self._given_up:
                 self._submit(task)
@@ -127,7 +127,7 @@ class _Crowd:
                 return
             yield from self._give_up(task, "the process that converted it ended without a word (out of memory?)")
         except Exception as error:
-            yield from self._give_up(task, f"{type(error).__name__}: {error}")
+            yield from self._give_up(task, explain(error))
         else:
             if task.path in self._given_up:
                 return
@@ -140,7 +140,7 @@ class _Crowd:
                 if task.assembly.complete:
                     yield task.assembly.finish()
             except Exception as error:
-                yield from self._give_up(task, f"{type(error).__name__}: {error}")
+                yield from self._give_up(task, explain(error))
 
     def _give_up(self, task: _Task, error: str) -> Iterator[Result]:
         if task.path not in self._given_up:

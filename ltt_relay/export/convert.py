@@ -15,11 +15,15 @@ import pyarrow as pa
 import ltt_relay
 from ltt_relay.decode import Trace
 from ltt_relay.decode.identity import identity
+from ltt_relay.errors import UserError
 from ltt_relay.export.files import MERGED
 from ltt_relay.export.text import TextSink
 from ltt_relay.formats.base import UnknownEventError
 
-__all__ = ("FORMATS", "PARTS", "WINDOW", "Options", "Result", "begin", "clear", "convert_trace", "finish", "write")
+__all__ = (
+    *("FORMATS", "PARTS", "WINDOW", "Options", "Result", "begin", "clear", "convert_trace", "explain", "finish"),
+    "write",
+)
 
 #: What --to takes.
 FORMATS: Final = ("csv", "parquet", "jsonl", "ctf", "perfetto")
@@ -130,6 +134,11 @@ def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]
     return known, missing
 
 
+def explain(error: Exception) -> str:
+    """Return an error in words: of what nobody foresaw, its kind too."""
+    return str(error) if isinstance(error, UserError | UnknownEventError) else f"{type(error).__name__}: {error}"
+
+
 def _tables(trace: Trace, events: list[str], options: Options, since: Any, until: Any) -> Iterator[dict[str, pa.Table]]:
     # The viewers' formats have a clock of their own, whatever is asked for.
     kind: Literal["utc", "ns"] = "ns" if options.to in {"ctf", "perfetto"} else options.time
@@ -194,7 +203,7 @@ def convert_trace(path: Path, output: Path, options: Options, tell: Tell | None 
         result = _convert(path, output, options, tell or (lambda _: None))
     except Exception as error:
         # One trace must not end the others, whatever is wrong with it.
-        result = Result(str(path), str(output), "failed", error=f"{type(error).__name__}: {error}")
+        result = Result(str(path), str(output), "failed", error=explain(error))
         clear(output)
     result.seconds = round(time.monotonic() - begun, 3)
     return result

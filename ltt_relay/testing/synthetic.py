@@ -6,6 +6,7 @@ Records are written by a compiled kernel straight into packets; headers, names a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +15,19 @@ import numpy as np
 
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.formats import ctf
-from ltt_relay.formats.ltt3 import EVENTS, FORMAT, HEADER_SIZE, MAGIC, PACKET, PACKET_FLAGS, RECORD, TASK_CAUSES
+from ltt_relay.formats.base import Event
+from ltt_relay.formats.fields import field, i32, struct, u32, u64
+from ltt_relay.formats.ltt3 import (
+    EVENTS,
+    FIRST_DYNAMIC_ID,
+    FORMAT,
+    HEADER_SIZE,
+    MAGIC,
+    PACKET,
+    PACKET_FLAGS,
+    RECORD,
+    TASK_CAUSES,
+)  # fmt: skip
 
 __all__ = ("MIX", "write_trace")
 
@@ -64,6 +77,8 @@ def _fill(
             length = 12
         elif event in (10, 11):
             length = 32
+        elif event >= 256:
+            length = 24
         elif event == 13:
             length = 8 + 8 + 9 + y % 24
         elif event == 15:
@@ -111,6 +126,10 @@ def _fill(
             out32[(p >> 2) + 1] = np.uint32(y % 8)
             out64[(p >> 3) + 1] = np.uint64(x << 12)
             out64[(p >> 3) + 2] = np.uint64(x)
+        elif event >= 256:
+            out32[p >> 2] = np.uint32(tid)
+            out32[(p >> 2) + 1] = np.uint32(y)
+            out64[(p >> 3) + 1] = np.uint64(x)
         else:
             first = p
             if event == 13:
@@ -130,7 +149,7 @@ def _fill(
                 for i in range(p + 20 + 12, p + 36):
                     out8[i] = 0
                 out16[(p + 36) >> 1] = 0
-        bitmap |= np.uint64(1) << np.uint64(event)
+        bitmap |= np.uint64(1) << np.uint64(event & 63)
         end = at + length
         at += padded
         n += 1
@@ -139,6 +158,13 @@ def _fill(
 
 
 _fill_compiled: Any = compiled(_fill)
+
+
+def _declared(number: int) -> Event:
+    """An event as a session gets it at run time."""
+    payload = struct(field("tid", i32, "", names=("task", "comm")), field("count", u32, ""), field("size", u64, ""))
+    name = f"declared_{number}"
+    return Event(FIRST_DYNAMIC_ID + number, name, "user", "custom", "declared from user space", payload, tid="tid")
 
 
 def _header(values: dict[str, Any]) -> bytes:
@@ -179,12 +205,13 @@ def _state_packet(uuid: UUID, time: int, tasks: int) -> bytes:
 
 def write_trace(
     path: str | Path, events: int = 100_000, cpus: int = 4, seed: int = 1, *, packet_size: int = 256 << 10,
-    lost_every: int = 0,
+    lost_every: int = 0, declared: int = 0,
 ) -> Path:  # fmt: skip
     """Write a valid trace directory: metadata, state_0, events_0 …; returns its path.
 
     events: records in all event streams together; seed: the same seed gives the same bytes; packet_size: bytes of a
-    full packet; lost_every: every so many packets of a CPU 10 records are lost (counted as `full`) before it.
+    full packet; lost_every: every so many packets of a CPU 10 records are lost (counted as `full`) before it;
+    declared: how many more kinds there are, made at run time, each of them one record in 1000.
 
     Raises:
         FileExistsError: there is something at `path` already.
@@ -196,12 +223,13 @@ def write_trace(
     uuid = UUID(bytes=generator.bytes(16), version=4)
     env = {"domain": "kernel", "tracer_name": "ltt-relay", "hostname": "synthetic", "sysname": "Linux", "release": "0"}
     env["arch"] = "x86_64"
-    (path / "metadata").write_text(ctf.metadata(FORMAT, uuid, env, _WALL_OFFSET))
+    more = tuple(map(_declared, range(declared)))
+    (path / "metadata").write_text(ctf.metadata(replace(FORMAT, events=EVENTS + more), uuid, env, _WALL_OFFSET))
     begin = 1_000_000_000
     (path / "state_0").write_bytes(_state_packet(uuid, begin - 1, _TASKS))
-    names = list(MIX)
-    draw = np.repeat(np.arange(len(names)), list(MIX.values())).astype(np.int64)
-    ids = np.array([_ID[name] for name in names], np.int64)
+    parts = [*MIX.values(), *[10] * declared]
+    draw = np.repeat(np.arange(len(parts)), parts).astype(np.int64)
+    ids = np.array([*(_ID[name] for name in MIX), *(event.id for event in more)], np.int64)
     random = generator.integers(0, 1 << 40, 1 << 16, dtype=np.int64)
     buffer = np.zeros(packet_size // 8, np.uint64)
     views = tuple(buffer.view(f"u{width}") for width in (1, 2, 4, 8))

@@ -3,8 +3,8 @@
 
 python -m tests.bench.bench_memory [--gib N] [--limit MIB] [--directory DIR] [--only NAME ...]
 
-64 CPUs, one of them idle after its first packet; csv, csv --merge and parquet, each with -j 2. What was used is the
-group's own count.
+64 CPUs, one of them idle after its first packet, 300 kinds of events; csv, csv --merge and parquet, each with
+-j 2. What was used is the group's own count.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import time
 from pathlib import Path
 
 from ltt_relay.testing import write_trace
+from ltt_relay.testing.synthetic import MIX
 
 _CASES = {"csv": [], "csv --merge": ["--merge"], "parquet": ["--to", "parquet"]}
-_BYTES_A_RECORD = 22.6
+_BYTES_A_RECORD = 22.9
+_DECLARED = 300 - len(MIX)
 
 
 class Group:
@@ -65,7 +67,7 @@ class Group:
 
 def _trace(path: Path, gib: float) -> Path:
     """Write it; CPU 63 is idle after its first packet."""
-    write_trace(path, int(gib * (1 << 30) / _BYTES_A_RECORD), cpus=64)
+    write_trace(path, int(gib * (1 << 30) / _BYTES_A_RECORD), cpus=64, declared=_DECLARED)
     idle = path / "events_63"
     with idle.open("r+b") as file:
         header = file.read(64)
@@ -107,7 +109,7 @@ def run(gib: float, limit: int, base: Path | None, only: list[str]) -> int:
     with tempfile.TemporaryDirectory(dir=base) as scratch:
         trace = _trace(Path(scratch) / "trace", gib)
         size = sum(file.stat().st_size for file in trace.iterdir())
-        print(f"{size / (1 << 30):.1f} GiB, 64 CPUs, in a group of {limit >> 20} MiB, -j 2\n")
+        print(f"{size / (1 << 30):.1f} GiB, 64 CPUs, 300 kinds, in a group of {limit >> 20} MiB, -j 2\n")
         print(f"{'':12} {'status':>6} {'s':>7} {'peak MiB':>9} {'of that not files':>18} {'killed':>6}  result")
         for name, options in _CASES.items():
             if only and name not in only:

@@ -66,6 +66,19 @@ def test_merged_csv_is_what_merged_gives(trace: Path, tmp_path: Path) -> None:
             assert read[column].tolist() == frame[column].tolist(), column
 
 
+def test_globs_and_state_records_are_merged_too(trace: Path, tmp_path: Path) -> None:
+    states = ltt_relay.open(trace).frames(["state_task", "state_irq", "state_end"])
+    for to in ("csv", "parquet", "jsonl"):
+        (result,) = convert([trace], tmp_path / to, Options(to, merge=True, events=("state_*", "nine")))
+        assert (result.error, result.missing) == ("", ["nine"])
+        assert result.records == sum(map(len, states.values())) > 200
+    frame = pd.read_parquet(tmp_path / "parquet/merged.parquet")
+    assert set(frame["event"]) == set(states)
+    assert pd.read_csv(tmp_path / "csv/merged.csv")["payload"].tolist() == frame["payload"].tolist()
+    (result,) = convert([trace], tmp_path / "none", Options(events=("shed_switch",)))
+    assert result.error.startswith(f"no event 'shed_switch' in trace {trace}; near: sched_switch")
+
+
 def test_merged_json_lines_have_the_payload_as_an_object(trace: Path, tmp_path: Path) -> None:
     list(convert([trace], tmp_path, Options("jsonl", merge=True, events=("sys_enter", "marker"))))
     rows = [json.loads(line) for line in (tmp_path / "merged.jsonl").read_text().splitlines()]
