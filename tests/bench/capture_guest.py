@@ -16,10 +16,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 CPUS = sorted(os.sched_getaffinity(0))
+_SETTLE = 2.0  # seconds
+_DRAINED = 1.0
 
 
 def _until(condition: Any) -> None:
@@ -35,11 +38,14 @@ def _on_cpu(pid: int) -> float:
         return 0.0
 
 
+def _family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(child) for file in children for child in file.read_text().split())]
+
+
 def _work(loop: str, rounds: int) -> float:
     """Seconds that the slowest of the loops took."""
-    if not rounds:
-        time.sleep(1)
-        return 0.0
     begin = time.monotonic()
     loops = [
         subprocess.Popen(["taskset", "-c", str(cpu), loop, "getppid", str(rounds)], stdout=subprocess.DEVNULL)
@@ -54,63 +60,63 @@ def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
 
 
-class _Child:
-    """A recorder that is a process of ours: its CPU seconds are those of all its children, too."""
+def _run(loop: str, rounds: int, out: Path, pids: Callable[[], list[int]]) -> dict[str, float]:
+    """Run the workload beside a recorder that runs already; its processes' CPU time, from before to after.
 
-    def __init__(self, command: list[str], stderr: Path) -> None:
-        with stderr.open("wb") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
-
-    def stop(self) -> float:
-        self.process.send_signal(signal.SIGINT)
-        _, status, usage = os.wait4(self.process.pid, 0)
-        if status:
-            raise RuntimeError(f"the recorder ended with {status}")
-        return usage.ru_utime + usage.ru_stime
-
-
-def ltt_relay(loop: str, rounds: int, out: Path) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "ltt_relay.cli",
-        "record",
-        "-e",
-        "syscall",
-        "-o",
-        str(out / "trace"),
-        "--session",
-        "bench",
-    ]
-    recorder = _Child(command, out / "said")
-    control = Path("/sys/kernel/relay/ltt/bench/control")
-    _until(lambda: control.exists() and control.read_text() == "running\n")
+    What it did at its start is over by then, and its end is yet to come. It has read all that the workload filled when
+    its files no longer grow; what it runs for without any load is told apart.
+    """
+    time.sleep(_SETTLE)
+    idle = sum(map(_on_cpu, pids()))
+    time.sleep(_SETTLE)
+    cpu, size = sum(map(_on_cpu, pids())), _size(out)
+    idle = (cpu - idle) / _SETTLE
     seconds = _work(loop, rounds)
-    cpu = recorder.stop()
-    totals = json.loads((out / "trace/.capture.json").read_text())["totals"]
+    now = -1
+    while now != (before := _size(out)):
+        now = before
+        time.sleep(_DRAINED)
     return {
         "seconds": seconds,
-        "cpu": cpu,
-        "bytes": _size(out / "trace"),
-        "events": totals["read"],
-        "lost": totals["lost"],
+        "idle": idle,
+        "cpu": sum(map(_on_cpu, pids())) - cpu,
+        "drained": now - size,
     }
 
 
+def _record(command: list[str], running: Callable[[], bool], loop: str, rounds: int, out: Path) -> dict[str, float]:
+    """Record with a process of ours, which ends on SIGINT; as `_run`, and all the CPU time that it took."""
+    with (out / "said").open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        _until(running)
+        found = _run(loop, rounds, out, lambda: _family(process.pid))
+        process.send_signal(signal.SIGINT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+    if status:
+        raise RuntimeError(f"the recorder ended with {status}: {(out / 'said').read_text()}")
+    return found | {"whole": usage.ru_utime + usage.ru_stime}
+
+
+def ltt_relay(loop: str, rounds: int, out: Path) -> dict[str, Any]:
+    trace, name = out / "trace", "bench"
+    command = [*(sys.executable, "-m", "ltt_relay.cli"), "record", "-e", "syscall", "-o", str(trace), "--session", name]
+    control = Path(f"/sys/kernel/relay/ltt/{name}/control")
+    found = _record(command, lambda: control.exists() and control.read_text() == "running\n", loop, rounds, out)
+    totals = json.loads((trace / ".capture.json").read_text())["totals"]
+    return found | {"bytes": _size(trace), "events": totals["read"], "lost": totals["lost"]}
+
+
 def trace_cmd(loop: str, rounds: int, out: Path) -> dict[str, Any]:
-    command = ["trace-cmd", "record", "-e", "raw_syscalls", "-b", "4096", "-o", str(out / "trace.dat")]
-    recorder = _Child(command, out / "said")
+    trace = out / "trace.dat"
+    command = ["trace-cmd", "record", "-e", "raw_syscalls", "-b", "4096", "-o", str(trace)]
     enabled = Path("/sys/kernel/tracing/events/raw_syscalls/sys_exit/enable")
-    _until(lambda: enabled.exists() and enabled.read_text() == "1\n")
-    time.sleep(0.5)
-    seconds = _work(loop, rounds)
-    cpu = recorder.stop()
-    report = ["trace-cmd", "report", "--stat", "-i", str(out / "trace.dat")]
+    found = _record(command, lambda: enabled.exists() and enabled.read_text() == "1\n", loop, rounds, out)
+    report = ["trace-cmd", "report", "--stat", "-i", str(trace)]
     said = subprocess.run(report, capture_output=True, text=True, check=True).stdout
     lost = sum(map(int, re.findall(r"(?:overrun|dropped events): (\d+)", said)))
     # As counted at the stop; the entries of then are flushed into the file after.
     events = sum(map(int, re.findall(r"(?:read events|entries): (\d+)", said)))
-    return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace.dat"), "events": events, "lost": lost}
+    return found | {"bytes": _size(trace), "events": events, "lost": lost}
 
 
 def _load(directory: Path) -> None:
@@ -146,20 +152,16 @@ def lttng(loop: str, rounds: int, out: Path, modules: Path) -> dict[str, Any]:
         said = subprocess.run(["pgrep", "lttng"], capture_output=True, text=True, check=False).stdout
         return [int(pid) for pid in said.split()]
 
-    def spent() -> float:
-        return sum(map(_on_cpu, daemons()))
-
     tell("start")
-    before = spent()
-    seconds = _work(loop, rounds)
+    found = _run(loop, rounds, out, daemons)
     said = tell("stop")
-    cpu = spent() - before
+    whole = sum(map(_on_cpu, daemons()))
     tell("destroy")
     for pid in daemons():
         os.kill(pid, signal.SIGTERM)
     _until(lambda: not daemons())
     lost = sum(int(n.replace(",", "")) for n in re.findall(r"(\d[\d,]*) events? (?:was|were)? ?discarded", said))
-    return {"seconds": seconds, "cpu": cpu, "bytes": _size(out / "trace"), "events": None, "lost": lost, "said": said}
+    return found | {"whole": whole, "bytes": _size(out / "trace"), "events": None, "lost": lost, "said": said}
 
 
 def main() -> None:
