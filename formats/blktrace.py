@@ -197,45 +197,81 @@ def load(path: Path) -> Loaded:
     loaded = Loaded(format_of(*kind), files, [])
     for number, file in enumerate(files):
         _index(file, number, kind, loaded)
+    loaded.wall_offset = _wall_offset(files, kind)
     return loaded
 
 
+def _headers(kind: _Kind) -> _struct.Struct:
+    return _struct.Struct(f"{kind.order}IIQQIIIIIHH" if kind.version == 7 else f"{kind.order}IIQQIIQIIHH12x")
+
+
 def _index(file: Path, number: int, kind: _Kind, loaded: Loaded) -> None:
-    """Cut a file into pieces, and look for the wall clock."""
-    header = _struct.Struct(f"{kind.order}IIQQIIIIIHH" if kind.version == 7 else f"{kind.order}IIQQIIQIIHH12x")
-    note = NOTIFY | 1
-    wanted = _struct.pack(f"{kind.order}I" if kind.version == 7 else f"{kind.order}Q", note)
-    cpu_at, action_at = (8, 5) if kind.version == 7 else (8, 6)
+    """Cut a file into pieces that end with a record."""
+    header = _headers(kind)
+    cpu_at = 8
     size = file.stat().st_size
     with file.open("rb") as stream:
         at = 0
         cpu = None
         while at < size:
             stream.seek(at)
-            data = stream.read(min(2 * _PIECE, size - at))
-            end = len(data) if len(data) < 2 * _PIECE else _next_record(data, _PIECE, kind, header)
-            if cpu is None and len(data) >= header.size:
-                cpu = header.unpack_from(data)[cpu_at] & 0xFFFF
-            place = data.find(wanted, 0, end)
-            while place >= 0:
-                begin = place - (28 if kind.version == 7 else 32)
-                fields = header.unpack_from(data, begin) if 0 <= begin <= end - header.size - 8 else (0,) * 11
-                if fields[0] == MAGIC | kind.version and fields[action_at] == note and not loaded.wall_offset:
-                    seconds, nanoseconds = _struct.unpack_from(f"{kind.order}II", data, begin + header.size)
-                    loaded.wall_offset = seconds * 1_000_000_000 + nanoseconds - fields[2]
-                place = data.find(wanted, place + 1, end)
-            if len(data) < header.size:
+            begin = stream.read(header.size)
+            if len(begin) < header.size:
                 expected = f"a header of {header.size} bytes"
-                problem = Problem(file.name, cpu or 0, -1, at, "truncated", expected, f"{len(data)} bytes")
+                problem = Problem(file.name, cpu or 0, -1, at, "truncated", expected, f"{len(begin)} bytes")
                 loaded.problems.append(problem)
-            else:
-                loaded.packets.append(Packet(number, at, 0, end, cpu or 0, 0, None))
+                return
+            if cpu is None:
+                cpu = header.unpack(begin)[cpu_at] & 0xFFFF
+            end = size - at
+            if end > 2 * _PIECE:
+                # A record is seldom long, but its length has 16 bits, and eight of them are looked at.
+                stream.seek(at + _PIECE)
+                end = _PIECE + _next_record(stream.read(1 << 20), kind, header)
+            loaded.packets.append(Packet(number, at, 0, end, cpu, 0, None))
             at += end
 
 
-def _next_record(data: bytes, start: int, kind: _Kind, header: _struct.Struct) -> int:
-    """Return where a record begins at or after `start`: a magic number, from which others follow."""
-    at = data.find(kind.magic, start)
+def _wall_offset(files: list[Path], kind: _Kind) -> int:
+    """Return wall clock minus kernel clock, as the first note of it tells; 0 if there is none.
+
+    The kernel writes one when tracing starts, on the CPU that started it: the begins of all files are looked at before
+    the rest of any.
+    """
+    for rest in (False, True):
+        for file in files:
+            with file.open("rb") as stream:
+                stream.seek(_PIECE if rest else 0)
+                # What lies across two reads is seen in the second.
+                tail = b""
+                while data := stream.read(_PIECE):
+                    if (offset := _noted(tail + data, kind)) is not None:
+                        return offset
+                    tail = (tail + data)[-128:]
+                    if not rest:
+                        break
+    return 0
+
+
+def _noted(data: bytes, kind: _Kind) -> int | None:
+    header = _headers(kind)
+    action_at = 5 if kind.version == 7 else 6
+    wanted = _struct.pack(f"{kind.order}I" if kind.version == 7 else f"{kind.order}Q", NOTIFY | 1)
+    place = data.find(wanted)
+    while place >= 0:
+        begin = place - (28 if kind.version == 7 else 32)
+        if 0 <= begin <= len(data) - header.size - 8:
+            fields = header.unpack_from(data, begin)
+            if fields[0] == MAGIC | kind.version and fields[action_at] == NOTIFY | 1 and fields[-1] == 8:
+                seconds, nanoseconds = _struct.unpack_from(f"{kind.order}II", data, begin + header.size)
+                return int(seconds * 1_000_000_000 + nanoseconds - fields[2])
+        place = data.find(wanted, place + 1)
+    return None
+
+
+def _next_record(data: bytes, kind: _Kind, header: _struct.Struct) -> int:
+    """Return where in `data` a record begins: a magic number, from which others follow."""
+    at = data.find(kind.magic)
     while at >= 0:
         place = at
         for _ in range(8):

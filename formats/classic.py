@@ -261,7 +261,8 @@ def load(path: Path) -> Loaded:
     if start.buffer_size < smallest.length(BUFFER_START) + smallest.length(START) + smallest.length(BUFFER_END) + 4:
         raise LoadError(f"{files[0]}: sub-buffers of {start.buffer_size} bytes, which have no room for a record")
     cpu, tsc = bool(start.log_cpuid), bool(start.get("use_tsc", 0))
-    customs = tuple({c.number: c for file in files for c in _declared(file, dialect, cpu)}.values())
+    told = files if start.details_mask >> NEW_EVENT & 1 else []
+    customs = tuple({c.number: c for file in told for c in _declared(file, dialect, cpu)}.values())
     plain = format_of(dialect, start.details_mask, tsc, cpu, customs)
     loaded = Loaded(plain, files, [], env=_environment(dialect, start), names=read_proc(files))
     readers = [
@@ -306,20 +307,26 @@ def _declared(file: Path, dialect: Dialect, cpu: bool) -> Iterator[Custom]:
     payload = next(e for e in events(KINDS, dialect.layouts(), dialect.order) if e.id == NEW_EVENT).payload
     struct_size, head = payload.sizeof(), 5 + cpu
     whole = head + struct_size + 2
-    # The last byte of its last text is always NUL.
+    # The last byte of its last text is always NUL. The size's low byte is looked for alone: it is rare, and a search
+    # for one byte takes a tenth of the time.
     tail = b"\0" + _struct.pack(f"{dialect.order}H", whole)
+    rare, back = bytes([whole & 0xFF]), 1 if dialect.order == "<" else 2
     with file.open("rb") as stream:
         for start in range(0, file.stat().st_size, piece):
             stream.seek(start)
             data = stream.read(piece + whole)
-            at = data.find(tail, struct_size + 4) + 1
-            while at > 0:
+            found = data.find(rare, whole - 3)
+            while found > 0:
+                at = found - back + 1
                 begin = at - struct_size - 5
-                if data[begin] == NEW_EVENT and not data[begin + 28] and not data[begin + 128]:
-                    found = payload.parse(data[begin + 5 : at])
-                    if CUSTOM < found.event_id < CUSTOM_IDS and found.format_type <= 4:
-                        yield Custom(found.event_id, found.event_type, found.description, found.format_type)
-                at = data.find(tail, at) + 1
+                if data[at - 1 : at + 2] == tail and begin >= 0 and data[begin] == NEW_EVENT:
+                    declared = payload.parse(data[begin + 5 : at])
+                    known = CUSTOM < declared.event_id < CUSTOM_IDS and declared.format_type <= 4
+                    if known and not data[begin + 28] and not data[begin + 128]:
+                        yield Custom(
+                            declared.event_id, declared.event_type, declared.description, declared.format_type
+                        )  # fmt: skip
+                found = data.find(rare, found + 1)
 
 
 class _Reader:

@@ -9,9 +9,10 @@ from its end the BUFFER_END record is.
 from __future__ import annotations
 
 import struct as _struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from ltt_relay.formats.base import Event, Format, HeaderFraming, PacketClock, Stream, Switch
 from ltt_relay.formats.classic_events import (
@@ -28,6 +29,7 @@ from ltt_relay.formats.classic_events import (
 )
 from ltt_relay.formats.companion import group_files, read_proc
 from ltt_relay.formats.fields import BIG, field, integer, sized, sized_text, struct
+from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
 
 __all__ = ("HEADER", "claims", "format_of", "load")
@@ -40,6 +42,7 @@ HEADER: Final = struct(
     field("size", _u16, "bytes of the record, this header included", unit="B"),
 )
 _HEAD: Final = HEADER.sizeof()
+_header: Final = unpacker(HEADER)
 _BUFFER: Final = 4096
 _START_SLOTS: Final = (
     Slot("magic", 4), Slot("arch_type", 4), Slot("arch_variant", 4), Slot("system_type", 4), Slot("buffer_size", 4),
@@ -136,31 +139,48 @@ def load(path: Path) -> Loaded:
         "dialect": "K42", "byte_order": "big", "clock": "microseconds", "flight_recorder": first.flight_recorder,
         "event_mask": f"0x{first.event_mask:x}", "details_mask": f"0x{first.details_mask:x}",
     }  # fmt: skip
+    edges = _Edges.of(loaded.format)
     for number, (file, start) in enumerate(zip(files, starts, strict=True)):
         size = start.buffer_size if start and start.buffer_size >= 64 and not start.buffer_size % 8 else _BUFFER
         with file.open("rb") as stream:
             total = file.stat().st_size
             for at in range(0, total, size):
                 stream.seek(at)
-                found = _packet(loaded, number, start.cpu_id if start else 0, at, stream.read(size), size)
+                found = _packet(loaded, number, start.cpu_id if start else 0, at, stream.read(size), size, edges)
                 if found:
                     loaded.packets.append(found)
     return loaded
 
 
-def _packet(loaded: Loaded, number: int, cpu: int, at: int, data: bytes, size: int) -> Packet | None:
+class _Edges(NamedTuple):
+    """Readers of the first and last record of a sub-buffer, behind their headers, and how long those are."""
+
+    first: Callable[..., Any]
+    last: Callable[..., Any]
+    first_size: int
+    last_size: int
+
+    @classmethod
+    def of(cls, format: Format) -> Self:  # noqa: A002
+        """Return those of a format."""
+        first, last = (format.event(name).payload for name in ("buffer_start", "buffer_end"))
+        return cls(unpacker(first), unpacker(last), _HEAD + first.sizeof(), _HEAD + last.sizeof())
+
+
+def _packet(
+    loaded: Loaded, number: int, cpu: int, at: int, data: bytes, size: int, edges: _Edges
+) -> Packet | None:  # fmt: skip
     sequence = at // size
     name = loaded.files[number].name
-    first, last = (loaded.format.event(event).payload for event in ("buffer_start", "buffer_end"))
 
     def problem(code: str, where: int, expected: str, found: str) -> None:
         loaded.problems.append(Problem(name, cpu, sequence, at + where, code, expected, found))
 
-    head = HEADER.parse(data) if len(data) >= _HEAD + first.sizeof() else None
-    if head is None or head.event != BUFFER_START << 8 or head.size < _HEAD + first.sizeof():
+    head = _header(data) if len(data) >= edges.first_size else None
+    if head is None or head.event != BUFFER_START << 8 or head.size < edges.first_size:
         problem("packet_header", 0, "BUFFER_START", "something else")
         return None
-    start = first.parse(data[_HEAD:])
+    start = edges.first(data, _HEAD)
     begin = (start.sec * 1_000_000 + start.usec) * 1000
     if not 0 <= begin < 1 << 62:
         problem("packet_header", 0, "a wall clock", f"{start.sec} s, {start.usec} us")
@@ -170,11 +190,11 @@ def _packet(loaded: Loaded, number: int, cpu: int, at: int, data: bytes, size: i
         lost = _struct.unpack(">I", data[-4:])[0]
         place = size - lost
         content = size - 4
-        if _HEAD + last.sizeof() + 4 <= lost < size and not place % 8:
-            tail = HEADER.parse(data[place:])
-            if tail.event == BUFFER_END << 8 and tail.size >= _HEAD + last.sizeof():
-                content = place + _HEAD + last.sizeof()
-                end = last.parse(data[place + _HEAD :])
+        if edges.last_size + 4 <= lost < size and not place % 8:
+            tail = _header(data, place)
+            if tail.event == BUFFER_END << 8 and tail.size >= edges.last_size:
+                content = place + edges.last_size
+                end = edges.last(data, place + _HEAD)
         if end is None:
             problem("packet_trailer", size - 4, "the distance to BUFFER_END", str(lost))
             content = _walk(data, size - 4)
@@ -190,7 +210,7 @@ def _walk(data: bytes, limit: int) -> int:
     """Return where BUFFER_END ends, by the sizes of the records before it; `limit` if there is none."""
     at = 0
     while at + _HEAD <= limit:
-        head = HEADER.parse(data[at:])
+        head = _header(data, at)
         if head.size < _HEAD:
             return limit
         if head.event == BUFFER_END << 8:

@@ -22,6 +22,7 @@ import construct
 from ltt_relay.formats import genevent, lttng_names
 from ltt_relay.formats.base import Event, Format, Naming, PacketClock, Stream, Switch
 from ltt_relay.formats.fields import align, cstring, field, integer, struct
+from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem, sum_losses
 from ltt_relay.formats.lttng0_layout import (
     MAGIC,
@@ -379,8 +380,8 @@ def _matching(described: list[tuple[str, genevent.Facility]], told: LoadedFacili
 
 def _sub_buffers(file: _File, data: bytes | None, problems: list[Problem]) -> Iterator[tuple[int, Any, int]]:
     """Yield offset, header and bytes in use of the sub-buffers of a file; what is not one ends it, as a problem."""
-    layout = header_of(file.layout)
-    length = layout.sizeof()
+    length = header_of(file.layout).sizeof()
+    parse_header = unpacker(header_of(file.layout))
     with file.path.open("rb") as stream:
         total = len(data) if data is not None else stream.seek(0, 2)
         at = count = 0
@@ -394,7 +395,7 @@ def _sub_buffers(file: _File, data: bytes | None, problems: list[Problem]) -> It
             if len(head) < length:
                 problem("truncated", f"a header of {length} bytes", f"{len(head)} bytes")
                 return
-            header = layout.parse(head)
+            header = parse_header(head)
             if header.magic != MAGIC or not length <= header.buf_size <= 1 << 31:
                 problem(
                     "packet_header", "magic 0x00D6B7ED and a size", f"0x{header.magic:08X}, {header.buf_size} bytes"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct as _struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def _block(layout: Layout) -> list[construct.Construct]:
     ]
 
 
+@functools.cache
 def header_of(layout: Layout) -> construct.Struct:
     """Return the header of a sub-buffer."""
     u8, u32, u64 = (integer(bits, signed=False, order=layout.order) for bits in (8, 32, 64))

@@ -31,12 +31,14 @@ from ltt_relay.formats.base import Event, Format, PacketClock, Stream
 from ltt_relay.formats.fields import BIG, LITTLE, align, cstring, field, integer, struct
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem, sum_losses
 from ltt_relay.formats.lttng2_layout import (
+    ALIGNMENTS,
     MAGIC,
     CompactFraming,
     Record,
     SubBuffer,
     alignments,
     header_of,
+    machine,
     sub_buffers,
     walk,
 )
@@ -138,10 +140,14 @@ def read_markers(files: list[_File], problems: list[Problem]) -> list[Marker]:
                 problems.append(Problem(file.path.name, file.cpu, -1, piece.offset, "metadata", expected, found))
     markers = []
     for (channel, name), found in ids.items():
-        if not {found.int, found.long, found.pointer, found.size_t} <= {1, 2, 4, 8}:
+        if (
+            not {found.int, found.long, found.pointer, found.size_t} <= {1, 2, 4, 8}
+            or found.alignment not in ALIGNMENTS
+        ):
             sizes = f"int {found.int}, long {found.long}, pointer {found.pointer}, size_t {found.size_t}"
+            sizes += f", alignment {found.alignment}"
             where = ("metadata", -1, -1, -1, "metadata")
-            problems.append(Problem(*where, "sizes of C types", f"{channel}.{name}: {sizes}"))
+            problems.append(Problem(*where, "sizes and alignment of C types", f"{channel}.{name}: {sizes}"))
             continue
         items = parse(formats.get((channel, name), ""), Sizes(found.int, found.long, found.pointer, found.size_t))
         markers.append(Marker(channel, name, found.event_id, found.alignment, items))
@@ -262,6 +268,12 @@ def load(path: Path) -> Loaded:
     first = next((pieces[0].header for pieces in pieces_of if pieces), None)
     if first is None:
         raise LoadError(f"{where}: no channel has a sub-buffer")
+    strangers = [
+        file.path.name for file, pieces in zip(files, pieces_of, strict=True)
+        if pieces and (file.order != files[0].order or machine(pieces[0].header) != machine(first))
+    ]  # fmt: skip
+    if strangers:
+        raise LoadError(f"{where}: {', '.join(strangers)}: of another version, machine or clock than the others")
     order = files[0].order
     channels = sorted({file.channel for file in files})
     format_ = format_of(markers, channels, first, order)

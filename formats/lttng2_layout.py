@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,15 +14,28 @@ import construct
 
 from ltt_relay.formats.base import Framing
 from ltt_relay.formats.fields import LITTLE, field, integer, struct
+from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Problem
 
-__all__ = ("MAGIC", "CompactFraming", "Record", "SubBuffer", "alignments", "header_of", "sub_buffers", "walk")
+__all__ = (
+    "ALIGNMENTS",
+    "MAGIC",
+    "CompactFraming",
+    "Record",
+    "SubBuffer",
+    "alignments",
+    "header_of",
+    "machine",
+    "sub_buffers",
+    "walk",
+)
 
 MAGIC: Final = 0x00D6B7ED
 TIME_BITS: Final = 27
 #: What the 5 bits of id say beyond 28: id, size and full time follow; id and size; id.
 FULL, SIZED, WIDE = 29, 30, 31
 UNFINISHED: Final = 0xFFFF_FFFF
+ALIGNMENTS: Final = {0, 1, 2, 4, 8, 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,7 @@ class CompactFraming(Framing):
     time_alignment: int
 
 
+@functools.cache
 def header_of(minor: int, order: str) -> construct.Struct:
     """Return the header of a sub-buffer of version 2.`minor`."""
     u8, u32, u64 = (integer(bits, signed=False, order=order) for bits in (8, 32, 64))
@@ -66,6 +81,16 @@ def header_of(minor: int, order: str) -> construct.Struct:
     return struct(*members)
 
 
+@functools.cache
+def _reader(minor: int, order: str) -> Callable[..., Any]:
+    return unpacker(header_of(minor, order))
+
+
+def machine(header: Any) -> tuple[int, ...]:
+    """Return what all headers of a trace have in common: without it, other records cannot be found either."""
+    return header.minor, header.alignment, header.arch_size, header.start_freq, header.freq_scale
+
+
 @dataclass(frozen=True, slots=True)
 class SubBuffer:
     """A sub-buffer of a file: where, its header, and the bytes to its end and to the end of its records."""
@@ -91,6 +116,7 @@ def sub_buffers(file: Path, order: str, cpu: int, problems: list[Problem]) -> It
     with file.open("rb") as stream:
         size = stream.seek(0, io.SEEK_END)
         at = count = 0
+        same: tuple[int, ...] | None = None
         while at < size:
             stream.seek(at)
             data = stream.read(72)
@@ -100,13 +126,19 @@ def sub_buffers(file: Path, order: str, cpu: int, problems: list[Problem]) -> It
             else:
                 minor = data[21]
                 layout = header_of(minor, order)
-                header = layout.parse(data.ljust(72, b"\0"))
+                header = _reader(minor, order)(data.ljust(72, b"\0"))
                 if header.magic != MAGIC or header.major != 2 or minor > 6:
                     wrong = f"magic 0x{header.magic:08X}, version {header.major}.{minor}"
                 elif not header.start_freq:
                     wrong = "start_freq 0"
+                elif header.alignment not in ALIGNMENTS or header.arch_size not in {4, 8}:
+                    wrong = f"alignment {header.alignment}, pointers of {header.arch_size} bytes"
+                elif same not in {None, machine(header)}:
+                    wrong = f"version, alignment, pointer, clock {machine(header)}, not {same} as before"
+                else:
+                    same = machine(header)
             if wrong or header is None:
-                expected = "a sub-buffer header (magic 0x00D6B7ED at byte 16)"
+                expected = "a sub-buffer header (magic 0x00D6B7ED at byte 16), of the same machine as those before"
                 code = "truncated" if len(data) < 60 else "packet_header"
                 problems.append(Problem(file.name, cpu, count, at, code, expected, wrong))
                 return

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import struct as _struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -20,6 +20,7 @@ from ltt_relay.formats.base import Event, Format, PacketClock, Stream, Switch
 from ltt_relay.formats.classic_events import KINDS, PROGRAMS, Slot, events, layout, size
 from ltt_relay.formats.classic_walk import ClassicFraming, Shape, classic_records, find_end
 from ltt_relay.formats.fields import cstring, field, integer, struct
+from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
 from ltt_relay.formats.oracle import Parsed, parse
 
@@ -135,11 +136,12 @@ def load(path: Path) -> Loaded:
     loaded.env = {new: told[old] for old, new in _ENVIRONMENT.items() if old in told}
     loaded.details = {"byte_order": "little" if order == "<" else "big", "clock": "cycles"}
     ends: list[tuple[Packet, Any, Any]] = []
+    clock = unpacker(loaded.format.event("buffer_start").payload)
     for number, file in enumerate(files):
         cpu = int(file.name) & 0xFFFF if file.name.isdecimal() else 0
         with file.open("rb") as stream:
             for at in range(0, file.stat().st_size, block):
-                found = _packet(stream, at, min(block, file.stat().st_size - at), block, loaded, number, cpu)
+                found = _packet(stream, at, min(block, file.stat().st_size - at), block, loaded, number, cpu, clock)
                 if found:
                     ends.append(found)
     # Its first version wrote us where ns belong; ns below a million everywhere do not happen.
@@ -161,13 +163,19 @@ def load(path: Path) -> Loaded:
 
 
 def _packet(
-    stream: BinaryIO, at: int, room: int, block: int, loaded: Loaded, number: int, cpu: int
+    stream: BinaryIO,
+    at: int,
+    room: int,
+    block: int,
+    loaded: Loaded,
+    number: int,
+    cpu: int,
+    read_clock: Callable[..., Any],
 ) -> tuple[Packet, Any, Any] | None:
     """Return a block, and what its first and last record say; None for the last if there is none."""
     framing = loaded.format.framing
     assert isinstance(framing, ClassicFraming)
     order, name = framing.order, loaded.files[number].name
-    payload = loaded.format.event("buffer_start").payload
     length = framing.length(BLOCK_START)
     sequence = at // block
 
@@ -178,7 +186,7 @@ def _packet(
         stream.seek(at + place)
         data = stream.read(length)
         whole = len(data) == length and _struct.unpack_from(f"{order}H", data)[0] == number
-        return payload.parse(data[framing.head :]) if whole else None
+        return read_clock(data, framing.head) if whole else None
 
     start = clock(0, BLOCK_START)
     if start is None:

@@ -63,14 +63,15 @@ class Order(NamedTuple):
 def _collect(
     time: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray, high: int, keys: np.ndarray,
     times: np.ndarray, count: np.ndarray,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Take from each packet the entries before `high`; returns how many, and their first and last time.
+) -> tuple[int, int, int, bool]:  # fmt: skip
+    """Take from each packet the entries before `high`; returns how many, their first and last time, and if in order.
 
     Where time steps back within a packet, the records behind stay behind.
     """
     n = 0
     first = np.int64(1) << 62
     latest = -(np.int64(1) << 62)
+    ordered = True
     for p in range(cursor.size):
         e = cursor[p]
         if e == last[p]:
@@ -78,6 +79,8 @@ def _collect(
         now = at(time, e)
         if now < first:
             first = now
+        if now < latest and now < high:
+            ordered = False
         while e < last[p]:
             t = at(time, e)
             if t > now:
@@ -93,7 +96,7 @@ def _collect(
             n += 1
             e += 1
         cursor[p] = e
-    return n, first, latest
+    return n, first, latest, ordered
 
 
 @compiled
@@ -107,14 +110,18 @@ def order(
     first, count: where those of each kind are in `found`.
     """
     count[:] = 0
-    n, begin, end = _collect(time, kind, cursor, last, high, keys, spare, count)
+    n, begin, end, ordered = _collect(time, kind, cursor, last, high, keys, spare, count)
     if n == 0:
         return 0
-    if end - begin >= 1 << 31:
+    a, b = keys, spare
+    if ordered:
+        # One CPU, or packets that follow each other: however long it lasts, nothing is to be sorted.
+        pass
+    elif end - begin >= 1 << 31:
         ranked = np.argsort(spare[:n], kind="mergesort")
         for i in range(n):
             spare[i] = keys[ranked[i]]
-        a, b = spare, keys
+        a = spare
     else:
         # A digit of the time after the other, from the last on: each pass keeps the order that those before made.
         digits = np.zeros((3, 2048), np.int64)
@@ -125,7 +132,6 @@ def order(
             put(low, t & 2047, at(low, t & 2047) + 1)
             put(middle, (t >> 11) & 2047, at(middle, (t >> 11) & 2047) + 1)
             put(top, t >> 22, at(top, t >> 22) + 1)
-        a, b = keys, spare
         for which in range(3):
             shift = 32 + 11 * which
             if (end - begin) >> (11 * which) == 0:

@@ -113,7 +113,10 @@ def holds(
     buf8: np.ndarray, at: int, stop: int, program: np.ndarray, first: int, last: int, starts: np.ndarray,
     sizes: np.ndarray,
 ) -> bool:  # fmt: skip
-    """Say what `fits` says, sooner for payloads with one text or list behind the fixed members; fills nothing."""
+    """Say what `fits` says, sooner for what most payloads have behind part 0; fills nothing.
+
+    That is one text or list, or members of fixed size of which some are there under a condition.
+    """
     if last - first == 1 and program[first, 8] == 0:
         row = program[first]
         if row[0] == 1:
@@ -123,7 +126,28 @@ def holds(
         if row[0] == 3:
             count = integer(buf8, at + row[5], row[6], row[2] != 0, row[3] != 0)
             return bool(0 <= count <= (stop - at - row[15]) // row[1])
-    return bool(fits(buf8, at, stop, program, first, last, starts, sizes))
+    room = stop - at - program[first, 15]
+    for r in range(first, last):
+        if not _is_plain(program, r):
+            return bool(fits(buf8, at, stop, program, first, last, starts, sizes))
+        if _is_there(buf8, at, program, r):
+            room -= program[r, 1]
+    return bool(room >= 0)
+
+
+@compiled
+def _is_plain(program: np.ndarray, r: int) -> bool:
+    """Whether a row is of fixed size, and part 0 tells whether it is there."""
+    return bool(program[r, 0] == 0 and (program[r, 8] == 0 or (program[r, 8] == 2 and program[r, 9] == 0)))
+
+
+@compiled
+def _is_there(buf8: np.ndarray, at: int, program: np.ndarray, r: int) -> bool:
+    if program[r, 8] == 0:
+        return True
+    signs = program[r, 12]
+    value = integer(buf8, at + program[r, 10], program[r, 11], (signs & 1) != 0, (signs & 2) != 0)
+    return bool((value & program[r, 13]) == program[r, 14])
 
 
 @compiled
@@ -137,6 +161,9 @@ def locate(
     row = program[first]
     head = row[15]
     one = last - first == 1 and row[8] == 0
+    plain = True
+    for r in range(first, last):
+        plain = plain and _is_plain(program, r)
     for i in range(order.size):
         e = order[i]
         at = np.int64(place[e])
@@ -149,6 +176,14 @@ def locate(
         if one and row[0] == 1:
             starts[0, i] = at + head
             sizes[0, i] = nul(buf8, at + head, np.int64(stop[e])) - at - head
+            continue
+        if plain:
+            pos = at + head
+            for r in range(first, last):
+                there = _is_there(buf8, at, program, r)
+                starts[r - first, i] = pos
+                sizes[r - first, i] = program[r, 1] if there else -1
+                pos += program[r, 1] if there else 0
             continue
         fits(buf8, at, np.int64(stop[e]), program, first, last, begin, size)
         for part in range(1, begin.size):

@@ -20,6 +20,7 @@ from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, load, packet_arr
 from ltt_relay.decode.plan import NAME_TABLES, Plan, compile_plan
 from ltt_relay.decode.records import RecordWalker
 from ltt_relay.decode.timeline import make_timeline
+from ltt_relay.decode.trouble import TROUBLE
 from ltt_relay.decode.walk_classic import ClassicWalker
 from ltt_relay.decode.walk_compact import CompactWalker
 from ltt_relay.decode.walk_header import HeaderWalker
@@ -31,19 +32,9 @@ from ltt_relay.formats.loaded import Loaded
 from ltt_relay.formats.lttng0_layout import LttngFraming
 from ltt_relay.formats.lttng2_layout import CompactFraming
 
-__all__ = ("FOREVER", "TROUBLE", "WALKERS", "Source", "threads")
+__all__ = ("FOREVER", "WALKERS", "Source", "threads")
 
 FOREVER: Final = 1 << 62
-#: What walkers find wrong, by code: the code of the problem, and what was expected.
-TROUBLE: Final = {
-    1: ("record_length", "a length of at least the header's that ends in the packet"),
-    2: ("short_record", "a length that holds the event's fields"),
-    3: ("unknown_event", "the id of an event of the format"),
-    4: ("record_magic", "the magic number that every record has"),
-    6: ("truncated", "a whole record"),
-    7: ("record_time", "a time of the last hundred years"),
-    5: ("unknown_event", "the id of an event that is described; its length is unknown, so the rest is skipped"),
-}
 #: Which walker finds the records of a framing.
 WALKERS: Final[dict[type, type[Any]]] = {
     LengthFraming: LengthWalker,
@@ -97,6 +88,8 @@ class Source:
         self._lock = threading.RLock()
         self._names: names.Names | None = None
         self.set_packets(packet_array(loaded.packets))
+        if isinstance(self.walker, RecordWalker) and self._scattered:
+            self.walker.switches = []
 
     def set_packets(self, packets: np.ndarray) -> np.ndarray:
         """Take the index; returns the order in which its rows were sorted."""
@@ -310,17 +303,8 @@ class Source:
 
     def _make_timeline(self) -> None:
         with self._lock:
-            if not isinstance(self.walker, RecordWalker) or self.walker.timeline is not None:
-                return
-            kind = self.plan.switch
-            columns = tuple(c for c in self.plan.events[kind].columns if c.member.name == self._next_field())
-            selection = batch.Selection((kind,), {kind: ("timestamp", "cpu")}, {kind: columns})
-            arrays = self.outputs(selection, -FOREVER, FOREVER, None, names.Names())[kind].arrays
-            self.walker.timeline = make_timeline(arrays["cpu"], arrays["timestamp"], arrays[columns[0].name])
-
-    def _next_field(self) -> str:
-        assert self.format.switch is not None
-        return self.format.switch.next
+            if isinstance(self.walker, RecordWalker) and self.walker.timeline is None:
+                self.walker.timeline = make_timeline(self.walker.switches or [])
 
     def windows(self, records: int, since: int, until: int) -> Iterator[tuple[int, int]]:
         """Cut a range of time into windows that begin with a packet and have about so many records."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer
+from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.packets import END_UNKNOWN
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.decode.trouble import report
 from ltt_relay.formats.classic_walk import ClassicFraming
 
 __all__ = ("ClassicWalker",)
@@ -39,8 +40,8 @@ def _length(buf8: np.ndarray, body: int, content: int, shape: np.ndarray, big: b
 
 
 @compiled
-def _is_start(buf8: np.ndarray, at: int, content: int, big: bool) -> bool:
-    return at + 9 <= content and buf8[at] == 0 and integer(buf8, at + 5, 4, False, big) == 0x00D6B7ED
+def _is_start(buf8: np.ndarray, a: int, content: int, big: bool) -> bool:
+    return a + 9 <= content and buf8[a] == 0 and integer(buf8, a + 5, 4, False, big) == 0x00D6B7ED
 
 
 @compiled
@@ -48,13 +49,13 @@ def _borders(buf8: np.ndarray, first: int, last: int, least: int, big: bool, bor
     """Fill in where records begin, from the last one back as far as their sizes lead; returns how many."""
     borders[0] = last
     n = 1
-    at = last
-    while at - 2 >= first:
-        size = integer(buf8, at - 2, 2, False, big)
-        if size < least or at - size < first:
+    a = last
+    while a - 2 >= first:
+        size = integer(buf8, a - 2, 2, False, big)
+        if size < least or a - size < first:
             break
-        at -= size
-        borders[n] = at
+        a -= size
+        borders[n] = a
         n += 1
     return n
 
@@ -85,11 +86,12 @@ def _to_ns(ticks: np.ndarray, first: int, last: int, span: int) -> None:
 @compiled
 def _find(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, cpus: np.ndarray, spans: np.ndarray, shapes: np.ndarray,
-    big: bool, id_size: int, has_cpu: bool, sizes: bool, end_size: bool, cycles: bool, lead: int,
-    kind_of_id: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
+    sizes_of: np.ndarray, subs_of: np.ndarray, big: bool, id_size: int, has_cpu: bool, sizes: bool, end_size: bool,
+    cycles: bool, lead: int,
+    kind_of_id: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
     borders: np.ndarray, trouble: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Find the records of each packet; returns how many, and how many rows of trouble there were.
+) -> int:  # fmt: skip
+    """Find the records of each packet; returns how many rows of trouble there were.
 
     lead: of CPUs that share a file, the one that has what belongs to none of them; -1 if they do not.
     """
@@ -122,13 +124,14 @@ def _find(
             if body > content:
                 code = 1
             else:
-                number = integer(buf8, a + skip, id_size, False, big)
+                number = np.int64(at(buf8, a + skip)) if id_size == 1 else integer(buf8, a + skip, id_size, False, big)
                 delta = integer(buf8, a + skip + id_size, 4, False, big)
-                if number >= shapes.shape[0] or shapes[number, 0] < 0:
+                fixed = at(sizes_of, number) if number < sizes_of.size else np.int64(-1)
+                if fixed == -1:
                     code = 3
                     value = number
                 else:
-                    stop = body + _length(buf8, body, content, shapes[number], big)
+                    stop = body + (fixed if fixed >= 0 else _length(buf8, body, content, shapes[number], big))
                     tail = 2 if sizes and (number != 18 or end_size) else 0
                     behind = stop + tail
                     if behind > content or (number == 18 and behind != content):
@@ -140,13 +143,7 @@ def _find(
             mine = lead < 0 or (np.int64(buf8[a]) == cpus[p] if skip else cpus[p] == lead)
             if code:
                 if lead < 0 or cpus[p] == lead:
-                    if bad < trouble.shape[0]:
-                        trouble[bad, 0] = p
-                        trouble[bad, 1] = a
-                        trouble[bad, 2] = code
-                        trouble[bad, 3] = value
-                    bad += 1
-                    packet[n] = p
+                    bad = report(trouble, bad, p, a, code, value)
                     kind[n] = -1
                     ticks[n] = passed if cycles else passed * 1000
                     at_[n] = a
@@ -182,26 +179,26 @@ def _find(
             if mine:
                 which = number
                 if stop > body:
-                    if shapes[number, 1]:
+                    if at(subs_of, number):
                         which = number | np.int64(buf8[body]) << 8
                     elif number == 20:
                         custom = integer(buf8, body, 4, False, big)
                         which = 0x8000 | custom if custom < 0x8000 else number
-                k = np.int64(kind_of_id[which])
+                k = at(kind_of_id, which)
                 if k < 0:
-                    k = np.int64(kind_of_id[number])
-                packet[n] = p
-                kind[n] = k
-                ticks[n] = passed if cycles else passed * 1000
-                at_[n] = body
-                stop_[n] = stop
+                    k = at(kind_of_id, number)
+                put(kind, n, k)
+                put(ticks, n, passed if cycles else passed * 1000)
+                put(at_, n, np.uint32(body))
+                put(stop_, n, np.uint32(stop))
                 n += 1
             a = behind
             if number == 18:
                 break
         if cycles and span >= 0 and n > first:
             _to_ns(ticks, first, n, span)
-    return n, bad
+        bounds[p + 1] = n
+    return bad
 
 
 class ClassicWalker(RecordWalker):
@@ -215,22 +212,25 @@ class ClassicWalker(RecordWalker):
         shapes = np.full((256, _COLUMNS), -1, np.int64)
         for number, s in framing.shapes.items():
             shapes[number] = (s.size, s.sub, s.length_at, s.extra, s.subs & 0xFFFF_FFFF, s.text, s.tail)
+        # What most records are: of one size, told by their id alone; -2 for those that are not.
+        varied = (shapes[:, 2] >= 0) | (shapes[:, 5] > 0)
+        sizes = np.where(varied & (shapes[:, 0] >= 0), -2, shapes[:, 0])
         self._rules = (
-            shapes, framing.order == ">", framing.id_size, int(framing.cpu), int(framing.sizes),
+            shapes, sizes, (shapes[:, 1] > 0).astype(np.int64), framing.order == ">", framing.id_size,
+            int(framing.cpu), int(framing.sizes),
             int(framing.end_size), framing.cycles, framing.cpus[0] if framing.cpus else -1, plan.kind_of_id,
         )  # fmt: skip
-        self._shortest = framing.head + 2 * framing.sizes + framing.cpu
+        self.shortest = framing.head + 2 * framing.sizes + framing.cpu
 
     def find(
         self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
     ) -> tuple[Records, int]:
         """Return the records of loaded packets."""
-        most = packets["content"] // self._shortest + 2
-        arrays = [np.empty(int(most.sum()), dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        most = packets["content"] // self.shortest + 2
+        room = self.room(packets.size, int(most.sum()))
         borders = np.empty(int(most.max(initial=1)) + 1, np.int64)
         # A scale is for what does not tell its end, even when the records have told it meanwhile.
         untold = (packets["end"] == END_UNKNOWN) | (packets["den"] != 1)
         spans = np.where(untold, -1, packets["end"] - packets["base"])
         inputs = (buffer.view(np.uint8), starts, starts + packets["content"], packets["cpu"].astype(np.int64), spans)
-        found, bad = _find(*inputs, *self._rules, *arrays, borders, trouble)  # type: ignore[call-arg]
-        return Records(*(array[:found] for array in arrays)), bad
+        return room, _find(*inputs, *self._rules, *room[:-1], borders, trouble)

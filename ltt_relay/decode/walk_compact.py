@@ -12,9 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer
+from ltt_relay.decode.memory import at, integer, put
+from ltt_relay.decode.parts import nul
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.decode.trouble import report
 from ltt_relay.formats.fields import BIG
 from ltt_relay.formats.layout import Alignment, CString, Scalar, UnsupportedFieldError, members
 from ltt_relay.formats.lttng2_layout import CompactFraming
@@ -23,19 +25,17 @@ __all__ = ("CompactWalker",)
 
 
 @compiled
-def _end(buf8: np.ndarray, at: int, limit: int, steps: np.ndarray, first: int, last: int) -> int:
-    """Return where a payload that begins at `at` ends, limit + 1 if beyond the limit."""
-    p = at
+def _end(buf8: np.ndarray, begin: int, limit: int, steps: np.ndarray, first: int, last: int) -> int:
+    """Return where a payload that begins at `begin` ends, limit + 1 if beyond the limit."""
+    p = begin
     for s in range(first, last):
         size = steps[s, 0]
         if size > 0:
-            boundary = steps[s, 1]
-            p = at + (p - at + boundary - 1) // boundary * boundary + size
+            p += ((begin - p) & (steps[s, 1] - 1)) + size
             if p > limit:
                 return limit + 1
         else:
-            while p < limit and buf8[p] != 0:
-                p += 1
+            p = nul(buf8, p, limit)
             if p >= limit:
                 return limit + 1
             p += 1
@@ -46,10 +46,10 @@ def _end(buf8: np.ndarray, at: int, limit: int, steps: np.ndarray, first: int, l
 def _find(
     buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray, stream: np.ndarray,
     id_first: np.ndarray, ids: np.ndarray, boundary: np.ndarray, step_first: np.ndarray, steps: np.ndarray, big: bool,
-    word_align: int, time_align: int, need: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray,
-    at: np.ndarray, stop: np.ndarray, trouble: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Find the records of each packet; returns how many, and how many rows of trouble there were."""
+    word_align: int, time_align: int, need: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray,
+    at_: np.ndarray, stop_: np.ndarray, trouble: np.ndarray,
+) -> int:  # fmt: skip
+    """Find the records of each packet; returns how many rows of trouble there were."""
     n = 0
     bad = 0
     for p in range(begin.size):
@@ -60,7 +60,7 @@ def _find(
         row = id_first[stream[p]]
         row_size = id_first[stream[p] + 1] - row
         while True:
-            a = base + (a - base + word_align - 1) // word_align * word_align
+            a += (base - a) & (word_align - 1)
             if a + 4 > limit:
                 break
             start = a
@@ -94,7 +94,7 @@ def _find(
                     else:
                         code = 1
                 if how == 29 and code == 0:
-                    a = base + (a - base + time_align - 1) // time_align * time_align
+                    a += (base - a) & (time_align - 1)
                     if a + 8 <= limit:
                         time = integer(buf8, a, 8, False, big)
                         a += 8
@@ -102,11 +102,11 @@ def _find(
                         code = 1
             k = np.int64(-1)
             if 0 <= id_ < row_size:
-                k = np.int64(ids[row + id_])
+                k = np.int64(at(ids, row + id_))
             value = id_
             if code == 0:
                 if k >= 0:
-                    a = base + (a - base + boundary[k] - 1) // boundary[k] * boundary[k]
+                    a += (base - a) & (at(boundary, k) - 1)
                 if size >= 0:
                     last = a + size
                 elif k >= 0:
@@ -119,36 +119,21 @@ def _find(
                     code = 1
                     value = last - start
             if code:
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = start
-                    trouble[bad, 2] = code
-                    trouble[bad, 3] = value
-                bad += 1
+                bad = report(trouble, bad, p, start, code, value)
                 break
-            if k >= 0 and last - a < need[k]:
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = start
-                    trouble[bad, 2] = 2
-                    trouble[bad, 3] = last - a
-                bad += 1
+            if k >= 0 and last - a < at(need, k):
+                bad = report(trouble, bad, p, start, 2, last - a)
                 k = np.int64(-1)
             elif k < 0:
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = start
-                    trouble[bad, 2] = 3
-                    trouble[bad, 3] = id_
-                bad += 1
-            packet[n] = p
-            kind[n] = k
-            ticks[n] = time
-            at[n] = a
-            stop[n] = last
+                bad = report(trouble, bad, p, start, 3, id_)
+            put(kind, n, np.int32(k))
+            put(ticks, n, time)
+            put(at_, n, np.uint32(a))
+            put(stop_, n, np.uint32(last))
             n += 1
             a = last
-    return n, bad
+        bounds[p + 1] = n
+    return bad
 
 
 def _steps(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
@@ -176,6 +161,9 @@ def _steps(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
 class CompactWalker(RecordWalker):
     """Finds records behind compact headers."""
 
+    #: Bytes of the word that each begins with.
+    shortest = 4
+
     def __init__(self, plan: Plan) -> None:
         """Turn the framing into arrays."""
         super().__init__(plan)
@@ -193,8 +181,6 @@ class CompactWalker(RecordWalker):
         self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
     ) -> tuple[Records, int]:
         """Return the records of loaded packets."""
-        most = int(((packets["content"] - packets["first"]) // 4 + 1).sum())
-        arrays = [np.empty(most, dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        room = self.room(packets.size, int(((packets["content"] - packets["first"]) // 4 + 1).sum()))
         inputs = (buffer.view(np.uint8), starts, packets["first"], starts + packets["content"], packets["ticks"])
-        found, bad = _find(*inputs, packets["stream"], *self._rules, *arrays, trouble)  # type: ignore[call-arg]
-        return Records(*(array[:found] for array in arrays)), bad
+        return room, _find(*inputs, packets["stream"], *self._rules, *room[:-1], trouble)

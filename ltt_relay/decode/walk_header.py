@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer
+from ltt_relay.decode.memory import integer, put
 from ltt_relay.decode.plan import Place, Plan, member_place
 from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.decode.trouble import report
 from ltt_relay.formats.base import HeaderFraming
 
 __all__ = ("HeaderWalker",)
@@ -27,10 +28,10 @@ def _find(
     buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray,
     fields: np.ndarray, times: np.ndarray, header: int, skip: int, extra: int, align: int, id_mask: int,
     flag_mask: int, flag_value: int, magic_mask: int, magic_value: int, bits: int, kind_of_id: np.ndarray,
-    need: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at: np.ndarray, stop: np.ndarray,
+    need: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
     trouble: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Find the records of each packet; returns how many, and how many rows of trouble there were.
+) -> int:  # fmt: skip
+    """Find the records of each packet; returns how many rows of trouble there were.
 
     fields: places of id, length, time and magic in the header, size 0 for what it has not; times: the same of the time
     in the payload of each kind.
@@ -66,21 +67,11 @@ def _find(
                 value = length
             if code:
                 # Nothing tells where the next record is.
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = a
-                    trouble[bad, 2] = code
-                    trouble[bad, 3] = value
-                bad += 1
+                bad = report(trouble, bad, p, a, code, value)
                 broken = True
                 break
             if k < 0 or length < skip + need[k]:
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = a
-                    trouble[bad, 2] = 3 if k < 0 else 2
-                    trouble[bad, 3] = id_ if k < 0 else length
-                bad += 1
+                bad = report(trouble, bad, p, a, 3 if k < 0 else 2, id_ if k < 0 else length)
                 k = np.int64(-1)
             time = now
             known = False
@@ -94,23 +85,18 @@ def _find(
                 if bits < 64:
                     time = now + ((time - now) & ((np.int64(1) << bits) - 1))
                 now = time
-            packet[n] = p
-            kind[n] = k
-            ticks[n] = time
-            at[n] = a + skip
-            stop[n] = a + length
+            put(kind, n, np.int32(k))
+            put(ticks, n, time)
+            put(at_, n, np.uint32(a + skip))
+            put(stop_, n, np.uint32(a + length))
             n += 1
             a += length
             if align > 1:
                 a = begin[p] + (a - begin[p] + align - 1) // align * align
         if a < limit and not broken:
-            if bad < trouble.shape[0]:
-                trouble[bad, 0] = p
-                trouble[bad, 1] = a
-                trouble[bad, 2] = 6
-                trouble[bad, 3] = limit - a
-            bad += 1
-    return n, bad
+            bad = report(trouble, bad, p, a, 6, limit - a)
+        bounds[p + 1] = n
+    return bad
 
 
 def _row(place: Place | None) -> tuple[int, int, int, int]:
@@ -138,15 +124,14 @@ class HeaderWalker(RecordWalker):
         # With a payload that has the header in it, the shortest record is the header all the same.
         self._numbers = (size, skip, framing.extra, framing.align, framing.id_mask, *flag, mask, value)
         self._bits = plan.format.clock.bits
-        self._shortest = max(size if framing.length else min((skip + int(n) for n in self.need), default=size), 1)
+        self.shortest = max(size if framing.length else min((skip + int(n) for n in self.need), default=size), 1)
 
     def find(
         self, buffer: np.ndarray, starts: np.ndarray, packets: np.ndarray, trouble: np.ndarray
     ) -> tuple[Records, int]:
         """Return the records of loaded packets."""
-        most = int(((packets["content"] - packets["first"]) // self._shortest + 1).sum())
-        arrays = [np.empty(most, dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        most = int(((packets["content"] - packets["first"]) // self.shortest + 1).sum())
+        room = self.room(packets.size, most)
         inputs = (buffer.view(np.uint8), starts, packets["first"], starts + packets["content"], packets["ticks"])
         rules = (self._fields, self._times, *self._numbers, self._bits, self.plan.kind_of_id, self.need)
-        found, bad = _find(*inputs, *rules, *arrays, trouble)  # type: ignore[call-arg]
-        return Records(*(array[:found] for array in arrays)), bad
+        return room, _find(*inputs, *rules, *room[:-1], trouble)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer
+from ltt_relay.decode.memory import integer, put
 from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.records import Records, RecordWalker
+from ltt_relay.decode.trouble import report
 from ltt_relay.formats.lttng0_layout import LttngFraming
 
 __all__ = ("LttngWalker",)
@@ -21,7 +22,7 @@ __all__ = ("LttngWalker",)
 def _aligned(at: int, base: int, cap: int, size: int) -> int:
     """Return the first place from `at` on, counted from `base`, where something of that size can be."""
     unit = min(cap, size)
-    return at + (base - at) % unit if unit > 1 else at
+    return at + ((base - at) & (unit - 1))
 
 
 @compiled
@@ -47,10 +48,10 @@ def _find(
     buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray, compact: np.ndarray,
     big: bool, pointer: int, cap: int, wide: bool, us: bool, bits: int, truncated: int, id_bits: int,
     compact_base: int, markers: bool, kind_of_id: np.ndarray, need: np.ndarray, program: np.ndarray,
-    parts_of: np.ndarray, packet: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
+    parts_of: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
     trouble: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Find the records of each packet; returns how many, and how many rows of trouble there were."""
+) -> int:  # fmt: skip
+    """Find the records of each packet; returns how many rows of trouble there were."""
     starts = np.empty(MAX_PARTS + 1, np.int64)
     sizes = np.empty(MAX_PARTS + 1, np.int64)
     n = 0
@@ -97,37 +98,30 @@ def _find(
                 value = length
             if code:
                 # Nothing tells where the next record is.
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = at
-                    trouble[bad, 2] = code
-                    trouble[bad, 3] = value
-                bad += 1
+                bad = report(trouble, bad, p, at, code, value)
                 break
             if us or (wide and not small):
                 now = time if time >= 0 else now
             else:
                 now += (time - (now & ~low)) & mask
             if k < 0 or stop - body < need[k]:
-                if bad < trouble.shape[0]:
-                    trouble[bad, 0] = p
-                    trouble[bad, 1] = at
-                    trouble[bad, 2] = 3 if k < 0 else 2
-                    trouble[bad, 3] = number if k < 0 else stop - body
-                bad += 1
+                bad = report(trouble, bad, p, at, 3 if k < 0 else 2, number if k < 0 else stop - body)
                 k = np.int64(-1)
-            packet[n] = p
-            kind[n] = k
-            ticks[n] = now
-            at_[n] = body
-            stop_[n] = stop
+            put(kind, n, np.int32(k))
+            put(ticks, n, now)
+            put(at_, n, np.uint32(body))
+            put(stop_, n, np.uint32(stop))
             n += 1
             at = stop
-    return n, bad
+        bounds[p + 1] = n
+    return bad
 
 
 class LttngWalker(RecordWalker):
     """Finds the records of LTTng before 2.0."""
+
+    #: Bytes of a compact record's header.
+    shortest = 4
 
     def __init__(self, plan: Plan) -> None:
         """Turn the framing into numbers."""
@@ -148,7 +142,7 @@ class LttngWalker(RecordWalker):
         compact = np.isin(packets["file"], np.array(sorted(self._compact), np.int64))
         shortest = np.where(compact, 4, 8)
         most = int(((packets["content"] - packets["first"]) // shortest + 1).clip(0).sum())
-        arrays = [np.empty(most, dtype) for dtype in ("i8", "i4", "i8", "i8", "i8")]
+        room = self.room(packets.size, most)
         inputs = (
             buffer.view(np.uint8),
             starts,
@@ -157,5 +151,4 @@ class LttngWalker(RecordWalker):
             packets["ticks"],
             compact,
         )
-        found, bad = _find(*inputs, *self._rules, *arrays, trouble)  # type: ignore[call-arg]
-        return Records(*(array[:found] for array in arrays)), bad
+        return room, _find(*inputs, *self._rules, *room[:-1], trouble)
