@@ -19,6 +19,7 @@ lost and its exit status 3 became 255. A panic looks the same. It starts the pac
 from __future__ import annotations
 
 from ltt_relay.sandbox.errors import (
+    EmulatorError,
     GuestError,
     GuestHangError,
     GuestPanicError,
@@ -30,6 +31,7 @@ from ltt_relay.sandbox.guest import Completed, Guest, run
 
 __all__ = (
     "Completed",
+    "EmulatorError",
     "Guest",
     "GuestError",
     "GuestHangError",

@@ -3,7 +3,18 @@
 
 from __future__ import annotations
 
-__all__ = ("GuestError", "GuestHangError", "GuestPanicError", "GuestTimeoutError", "SandboxError", "UnreachableError")
+import re
+
+__all__ = (
+    "EmulatorError",
+    "GuestError",
+    "GuestHangError",
+    "GuestPanicError",
+    "GuestTimeoutError",
+    "SandboxError",
+    "UnreachableError",
+    "stale_breakpoint",
+)
 
 _TAIL_LINES = 40
 
@@ -51,5 +62,20 @@ class GuestHangError(GuestError):
     """The guest did not come up, or stopped answering."""
 
 
+class EmulatorError(GuestPanicError):
+    """The guest's kernel died of a breakpoint that was not in its memory: the emulator's fault (`stale_breakpoint`)."""
+
+
 class GuestTimeoutError(GuestError):
     """The command did not end within the time it was given."""
+
+
+def stale_breakpoint(console: str) -> bool:
+    """Tell whether the kernel trapped at a breakpoint although its memory has none there.
+
+    A kernel that switches a tracepoint puts a breakpoint (cc) over the jump, and takes it away when every CPU knows.
+    QEMU (as of 7.2), with a thread for each CPU, can translate the breakpoint while another CPU takes it away, and
+    then goes on executing it: the kernel finds nobody whose it is. The byte in front of the marked one tells.
+    """
+    traps = re.finditer(r"int3: 0000 .*?\bCode: (?:[0-9a-f]{2} )*?([0-9a-f]{2}) <[0-9a-f]{2}>", console, re.DOTALL)
+    return any(trap[1] != "cc" for trap in traps)

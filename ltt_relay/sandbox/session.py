@@ -20,7 +20,14 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from ltt_relay.sandbox.errors import GuestError, GuestHangError, GuestPanicError, GuestTimeoutError
+from ltt_relay.sandbox.errors import (
+    EmulatorError,
+    GuestError,
+    GuestHangError,
+    GuestPanicError,
+    GuestTimeoutError,
+    stale_breakpoint,
+)
 from ltt_relay.sandbox.qemu import Machine
 
 if TYPE_CHECKING:
@@ -32,6 +39,10 @@ _CHUNK = 1 << 18
 _PING_SECONDS = 5.0
 # After the command ended: its output has left the guest, only this process has to take it.
 _DRAIN_SECONDS = 60.0
+_ONE_THREAD = (
+    "QEMU may execute a breakpoint that another CPU has taken away, when each CPU is emulated by a thread of its own; "
+    "with LTT_RELAY_ACCEL=tcg-single it does not"
+)
 # What an NMI may take to make a stuck guest panic and say where it is.
 _NMI_SECONDS = 15.0
 
@@ -307,19 +318,21 @@ class Session:
             message += f": {panic.partition('] ')[2] or panic}"
         if words:
             message += f"\nQEMU: {words}"
+        if self._threads() and stale_breakpoint(console):
+            self._fail(EmulatorError, f"{message}\nIt trapped where there was no breakpoint: {_ONE_THREAD}")
         self._fail(GuestPanicError, message)
+
+    def _threads(self) -> bool:
+        return self._machine.accelerator == "tcg" and self._machine.cpus > 1
 
     def _give_up(self, message: str) -> NoReturn:
         # Before it goes, an interrupt that cannot be masked makes the kernel say where it is stuck.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._ours["monitor"].send(b"nmi\n")
             self._process.wait(_NMI_SECONDS if self._machine.accelerator == "tcg" else 1.0)
-        if self._machine.accelerator == "tcg" and self._machine.cpus > 1:
-            # Not tried again here: that would hide a guest's own deadlock.
-            message += (
-                "\nEach CPU was emulated by a thread of its own, and then one may go on at a breakpoint that another "
-                "has taken away: if LTT_RELAY_ACCEL=tcg-single helps, it was the emulator"
-            )
+        if self._threads():
+            # Older kernels try such a breakpoint for ever instead of dying. It may also be the guest's own deadlock.
+            message += f"\nIf the console shows a CPU at asm_exc_int3: {_ONE_THREAD}"
         self._fail(GuestHangError, message)
 
     def _fail(self, kind: type[GuestError], message: str) -> NoReturn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -37,14 +38,20 @@ def record_in_guest(output: Path, workload: str = WORKLOAD, options: tuple[str, 
         RuntimeError: the capture failed; the text has the guest's words.
 
     """
-    from ltt_relay.sandbox import Guest
+    from ltt_relay.sandbox import EmulatorError, Guest, GuestHangError
 
     output.parent.mkdir(parents=True, exist_ok=True)
     root = Path(__file__).resolve().parents[2]
     command = [
         sys.executable, "-m", "ltt_relay.cli", "record", "-o", str(output), *options, "--", "sh", "-c", workload,
     ]  # fmt: skip
-    done = Guest(cpus=2, rw=[output.parent]).run(command, cwd=root, timeout=300)
+    guest = Guest(cpus=2, rw=[output.parent])
+    try:
+        done = guest.run(command, cwd=root, timeout=300)
+    except (EmulatorError, GuestHangError) as error:
+        print(f"once more, with one thread for all emulated CPUs: {error}", file=sys.stderr)
+        shutil.rmtree(output, ignore_errors=True)
+        done = replace(guest, accel="tcg-single").run(command, cwd=root, timeout=300)
     if done.returncode:
         raise RuntimeError(f"record ended with {done.returncode} in the guest:\n{done.stderr.decode(errors='replace')}")
     return done.stderr.decode(errors="replace")

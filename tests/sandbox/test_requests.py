@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltt_relay.sandbox import debug
-from ltt_relay.sandbox.errors import SandboxError, UnreachableError
+from ltt_relay.sandbox.errors import SandboxError, UnreachableError, stale_breakpoint
 from ltt_relay.sandbox.kernels import Request, parse_request
 
 
@@ -64,3 +64,19 @@ def test_without_a_network_one_that_was_built_serves(monkeypatch: pytest.MonkeyP
         debug.debug_kernel((6, 1))
     (tree / "done").touch()
     assert debug.debug_kernel((6, 1)) == tree
+
+
+_TRAP = """[   19.937437] Oops: int3: 0000 [#2] SMP NOPTI
+[   19.937603] CPU: 1 UID: 0 PID: 375 Comm: sh Tainted: G      D    OE       7.3.4
+[   19.937652] RIP: 0010:exc_page_fault+0xc7/0x1a0
+[   19.937675] Code: 1f 00 48 89 c5 41 5e c3 cc cc cc cc {} <05> e9 73 ff ff ff 65 8b 05
+[   19.937681] RSP: 0000:ffffc9000280bf18 EFLAGS: 00000006
+"""
+
+
+def test_a_breakpoint_that_is_not_in_memory_is_the_emulators() -> None:
+    assert stale_breakpoint(_TRAP.format("eb"))
+    # One that is there is somebody's: the guest's own fault.
+    assert not stale_breakpoint(_TRAP.format("cc"))
+    assert not stale_breakpoint(_TRAP.format("eb").replace("int3", "general protection fault"))
+    assert not stale_breakpoint("")

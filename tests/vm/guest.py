@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ltt_relay.sandbox import Completed, Guest
+from ltt_relay.sandbox import Completed, EmulatorError, Guest
 from ltt_relay.sandbox.kernels import find_kernel
 from ltt_relay.sandbox.modules import build_modules
 
-__all__ = ("ROOT", "complaints", "counters", "kernel", "run_script")
+__all__ = ("ROOT", "complaints", "counters", "kernel", "run_again", "run_script")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,10 +50,21 @@ def run_script(
     build = build_modules(find_kernel(name))
     guest = Guest(kernel=name, cpus=cpus, memory="2G" if slow else "1G", rw=[out], **more)
     command = ["sh", str(ROOT / "tests/vm" / script), str(out), sys.executable, str(ROOT), str(build), *words]
-    done = guest.run(command, timeout=timeout * (6 if slow else 1))
+    done = run_again(guest, command, out, timeout * (6 if slow else 1))
     (out / "said").write_bytes(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
     return done
+
+
+def run_again(guest: Guest, command: Sequence[str], out: Path, timeout: float) -> Completed:
+    """Run a command in a guest; if the emulator was provably at fault, empty `out` and run it again, on one thread."""
+    try:
+        return guest.run(command, timeout=timeout)
+    except EmulatorError as error:
+        print(f"once more, emulated by one thread:\n{error}", file=sys.stderr)
+        for path in out.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return replace(guest, accel="tcg-single").run(command, timeout=2 * timeout)
 
 
 def counters(path: Path) -> dict[str, int]:

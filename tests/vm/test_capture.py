@@ -18,6 +18,7 @@ import ltt_relay
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.kernels import find_kernel
 from ltt_relay.sandbox.modules import build_modules
+from tests.vm.guest import run_again
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -31,7 +32,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Where the user nobody of the guest may read, too.
     modules = build_modules(find_kernel("6.1"))
     command = ["sh", str(ROOT / "tests/vm/capture.sh"), str(out), sys.executable, str(ROOT), str(modules)]
-    done = Guest(kernel="6.1", cpus=2, rw=[out], modules=()).run(command, timeout=1800)
+    done = run_again(Guest(kernel="6.1", cpus=2, rw=[out], modules=()), command, out, timeout=1800)
     (out / "said").write_bytes(done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr.decode()
     return out
