@@ -13,7 +13,7 @@ from ltt_relay.decode.source import Source
 __all__ = ("gap_frame", "total_lost")
 
 # Without a free sub-buffer there is no packet to lose from: such records fell before the packet that tells of them.
-_BETWEEN_PACKETS: Final = frozenset({"full", "overwritten"})
+_BETWEEN_PACKETS: Final = frozenset({"full"})
 
 
 def _streams(packets: np.ndarray) -> list[np.ndarray]:
@@ -24,6 +24,21 @@ def _streams(packets: np.ndarray) -> list[np.ndarray]:
     return np.split(np.arange(packets.size), np.flatnonzero(change) + 1)
 
 
+def _runs(packets: np.ndarray, stream: np.ndarray, counters: np.ndarray) -> list[tuple[int, int, int]]:
+    """Where a flight recorder overwrote records: (the packet before or -1, the packet after, how many).
+
+    What is overwritten is the oldest packet, while the newest tells of it: it fell before the first of those that hang
+    together by their numbers, which are a snapshot.
+    """
+    first = np.flatnonzero(np.r_[True, np.diff(packets["sequence"][stream].astype(np.int64)) != 1])
+    grown = np.diff(counters[stream[np.r_[first[1:], stream.size] - 1]], prepend=0)
+    return [
+        (int(stream[i - 1]) if i else -1, int(stream[i]), int(count))
+        for i, count in zip(first.tolist(), grown.tolist(), strict=True)
+        if count > 0
+    ]
+
+
 def gap_frame(source: Source) -> pd.DataFrame:
     """Return the gaps of a trace: cpu, begin, end (UTC), count, reason; ordered by begin, then cpu."""
     packets = source.packets
@@ -31,6 +46,12 @@ def gap_frame(source: Source) -> pd.DataFrame:
     for reason in source.reasons:
         counters = source.lost_counters(reason)
         for stream in _streams(packets):
+            if reason == "overwritten":
+                for earlier, row, count in _runs(packets, stream, counters):
+                    begin = int(packets["begin"][row])
+                    end = begin if earlier < 0 else int(packets["end"][earlier])
+                    rows.append((int(packets["cpu"][row]), min(begin, end), begin, count, reason))
+                continue
             grown = np.diff(counters[stream], prepend=0)
             for i in np.flatnonzero(grown > 0):
                 here = packets[stream[i]]

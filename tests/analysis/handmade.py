@@ -16,13 +16,13 @@ UUID_ = UUID(int=1)
 Row: TypeAlias = "tuple[int, str, dict[str, Any]]"
 
 
-def packet(stream: int, cpu: int, rows: list[Row], number: int = 0) -> bytes:
+def packet(stream: int, cpu: int, rows: list[Row], number: int = 0, **fields: int) -> bytes:
     body, content = b"", HEADER_SIZE
     ids = 0
-    for time, name, fields in rows:
+    for time, name, values in rows:
         event = FORMAT.event(name)
         zero: dict[str, Any] = dict.fromkeys((member.name for member in event.payload.subcons), 0)
-        payload = event.payload.build(zero | fields)
+        payload = event.payload.build(zero | values)
         head = RECORD.build({"timestamp": time & 0xFFFFFFFF, "id": event.id, "length": 8 + len(payload)})
         content = HEADER_SIZE + len(body) + 8 + len(payload)
         body += (head + payload).ljust((8 + len(payload) + 7) & ~7, b"\0")
@@ -34,7 +34,7 @@ def packet(stream: int, cpu: int, rows: list[Row], number: int = 0) -> bytes:
         "timestamp_begin": rows[0][0], "timestamp_end": rows[-1][0], "flags": 1, "event_ids": ids, "records": len(rows),
         "packet_seq_num": number,
     }  # fmt: skip
-    return bytes(PACKET.build(header)) + body
+    return bytes(PACKET.build(header | fields)) + body
 
 
 def switch(time: int, before: int, after: int, state: int = 1) -> Row:
