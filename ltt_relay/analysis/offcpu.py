@@ -10,7 +10,7 @@ import pandas as pd
 
 from ltt_relay.analysis.base import Source, integers, last_before, load, named, summarise
 from ltt_relay.analysis.interrupts import handler_intervals, soft_intervals, vector_intervals
-from ltt_relay.analysis.sched import STATES, task_states
+from ltt_relay.analysis.sched import STATES, task_lives
 from ltt_relay.analysis.syscalls import call_names
 from ltt_relay.analysis.timers import expiry_intervals
 
@@ -78,14 +78,10 @@ def off_cpu(trace: Source) -> pd.DataFrame:
     or not recorded), waker_tid, waker_comm, context (see `wake_context`), in_gap. Needs what `task_states` needs;
     sys_enter and sys_exit for the call.
     """
-    states = task_states(trace)
-    code, tid = states["state"].cat.codes.to_numpy(), states["tid"].to_numpy()
-    if code.size < 3:
-        i = np.zeros(0, np.int64)
-    else:
-        same = (tid[2:] == tid[:-2]) & (tid[1:-1] == tid[:-2])
-        follows = (code[1:-1] == STATES.index("woken")) & (code[2:] == STATES.index("running"))
-        i = np.flatnonzero(same & follows & np.isin(code[:-2], _ASLEEP))
+    states = task_lives(trace)
+    code, tid, then = states["state"].cat.codes.to_numpy(), states["tid"].to_numpy(), states["then"].to_numpy()
+    woken_and_ran = (code[1:] == STATES.index("woken")) & (then[1:] == STATES.index("running")) & (tid[1:] == tid[:-1])
+    i = np.flatnonzero(woken_and_ran & np.isin(code[:-1], _ASLEEP))
     begin, woken, end = (states[c].to_numpy()[i + k] for c, k in (("begin", 0), ("begin", 1), ("end", 1)))
     waker = states["waker_tid"].array[i + 1]
     cpu = states["cpu"].to_numpy()[i + 1]

@@ -27,7 +27,8 @@ from ltt_relay.analysis.base import (
 
 __all__ = (
     "STATES", "cpu_time", "migration_counts", "migrations", "preemption_counts", "preemptions", "run_intervals",
-    "run_queue", "runqueue_wait", "runqueue_waits", "task_states", "wakeup_latencies", "wakeup_latency",
+    "run_queue", "runqueue_wait", "runqueue_waits", "task_lives", "task_states",
+    "wakeup_latencies", "wakeup_latency",
 )  # fmt: skip
 
 #: Values of the column `state`. A task is `preempted` while it could run but another does, `woken` from its wake-up
@@ -142,15 +143,8 @@ def _rows(trace: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def task_states(trace: Source) -> pd.DataFrame:
-    """Return the life of every task, by tid and time.
-
-    Columns: tid (int32), comm (category), state (category, see `STATES`), begin, end, duration_ns (int64), cpu (uint16:
-    where it runs, left, or was woken), waker_tid (Int32) and waker_comm (category) for state `woken`: the task that ran
-    where the wake-up happened, also if an interrupt did it; in_gap (bool: records were lost on some CPU meanwhile).
-    What a task did before its first and after its last event is left out, and so is the idle task.
-    Needs sched_switch, and sched_waking or sched_wakeup (the first of them to come counts).
-    """
+def task_lives(trace: Source) -> pd.DataFrame:
+    """Return `task_states` with what came next: then (int64: code of the state, see `STATES`), then_cpu (uint16)."""
     rows = _rows(trace)
     tid = rows["tid"]
     first = np.flatnonzero(tid[1:] == tid[:-1])
@@ -169,8 +163,22 @@ def task_states(trace: Source) -> pd.DataFrame:
             "waker_tid": pd.arrays.IntegerArray(waker, waker < 0),
             "waker_comm": pd.Categorical.from_codes(rows["waker"][first], rows["waker_names"]),
             "in_gap": touches_gap(trace, begin, end),
+            "then": rows["state"][first + 1],
+            "then_cpu": rows["cpu"][first + 1],
         }
     )
+
+
+def task_states(trace: Source) -> pd.DataFrame:
+    """Return the life of every task, by tid and time.
+
+    Columns: tid (int32), comm (category), state (category, see `STATES`), begin, end, duration_ns (int64), cpu (uint16:
+    where it runs, left, or was woken), waker_tid (Int32) and waker_comm (category) for state `woken`: the task that ran
+    where the wake-up happened, also if an interrupt did it; in_gap (bool: records were lost on some CPU meanwhile).
+    What a task did before its first and after its last event is left out, and so is the idle task.
+    Needs sched_switch, and sched_waking or sched_wakeup (the first of them to come counts).
+    """
+    return task_lives(trace).drop(columns=["then", "then_cpu"])
 
 
 def runqueue_waits(trace: Source) -> pd.DataFrame:
@@ -179,13 +187,10 @@ def runqueue_waits(trace: Source) -> pd.DataFrame:
     Columns: tid, comm, begin, end, wait_ns, state (`woken` or `preempted`), cpu (where it ran at last), waker_tid,
     waker_comm, in_gap. Needs what `task_states` needs.
     """
-    states = task_states(trace)
-    code = states["state"].cat.codes.to_numpy()
-    tid = states["tid"].to_numpy()
-    runs_next = np.r_[(code[1:] == _RUNNING) & (tid[1:] == tid[:-1]), False] if code.size else np.zeros(0, np.bool_)
-    chosen = np.flatnonzero(((code == _WOKEN) | (code == _PREEMPTED)) & runs_next)
-    waits = states.iloc[chosen].rename(columns={"duration_ns": "wait_ns"})
-    waits["cpu"] = states["cpu"].to_numpy()[chosen + 1]
+    lives = task_lives(trace)
+    waits = lives[lives["state"].isin(["woken", "preempted"]) & (lives["then"] == _RUNNING)].copy()
+    waits["cpu"] = waits["then_cpu"]
+    waits = waits.rename(columns={"duration_ns": "wait_ns"}).drop(columns=["then", "then_cpu"])
     return waits.sort_values("begin", ignore_index=True, kind="stable")
 
 
