@@ -131,6 +131,6 @@ ANALYSES: Final = (
     Analysis(
         "locks", "Locks of the kernel",
         "Waits for contended locks, by address and task name.",
-        analysis.contention, "contention_begin, contention_end",
+        analysis.contention, "contention_begin, contention_end", ("locks",),
     ),
 )  # fmt: skip

@@ -123,7 +123,8 @@ def contentions(trace: Source) -> pd.DataFrame:
 
     Columns: begin, end, wait_ns (int64), cpu (where it began), tid, comm, lock (uint64: its address), kind (category,
     see `KINDS`), flags (int64, as the kernel has them: 1 spin, 2 read, 4 write, 8 rt, 16 percpu, 32 mutex; of a mutex
-    that was spun for and then slept for, the last), in_gap.
+    that was spun for and then slept for, the last), in_gap. Who is the only one to spin for a spinlock is not told of:
+    the kernel has no tracepoint there.
 
     Needs contention_begin and contention_end (kernel 5.19 and later).
     """

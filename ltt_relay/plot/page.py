@@ -70,7 +70,7 @@ def _picture(made: Figure, kind: str) -> str:
     return f'<figure><img alt="{escape(kind)}" width="{width}" src="data:image/png;base64,{data}"></figure>\n'
 
 
-def _section(trace: Source, section: Section) -> Iterator[str]:
+def _section(trace: Source, section: Section, drawn: set[str]) -> Iterator[str]:
     yield f'<h2 id="{section.name}">{escape(section.title)}</h2>\n<p>{escape(section.sentence)}</p>\n'
     if section.table is None:
         return
@@ -78,6 +78,9 @@ def _section(trace: Source, section: Section) -> Iterator[str]:
     if len(section.table) > ROWS:
         yield f'<p class="more">… and {len(section.table) - ROWS:,} more rows</p>\n'
     for kind in section.plots:
+        if kind in drawn:
+            continue
+        drawn.add(kind)
         try:
             yield _picture(KINDS[kind](trace), kind)
         except MissingEventError as error:
@@ -89,13 +92,14 @@ def page(trace: Source) -> str:
     title = f"Trace {trace.path.name}"
     links: list[str] = []
     body: list[str] = []
+    drawn: set[str] = set()
     all_ = list(sections(trace))
     for section in all_:
         there = "absent" if section.absent else section.name
         shade = "" if section.table is not None else ' class="absent"'
         links.append(f'<a{shade} href="#{there}">{escape(section.title)}</a>\n')
         if not section.absent:
-            body += _section(trace, section)
+            body += _section(trace, section, drawn)
     missing = absences(all_)
     if missing:
         body.append('<h2 id="absent">Not in this trace</h2>\n<dl>\n')

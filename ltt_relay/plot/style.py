@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
@@ -35,15 +36,25 @@ _UNITS: Final = (
     (np.inf, 1 / 3600, "h"),
 )  # fmt: skip
 _MAX_GAPS: Final = 500
+_NOTEBOOK_DPI: Final = 90
 #: Where records were lost. The colour is enough where a program that draws SVG knows no hatching.
 _LOST: Final[dict[str, Any]] = {
     "facecolor": GAP + "4D", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3
 }  # fmt: skip
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself: those of pyplot are shown by pyplot, which is not used here."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=_NOTEBOOK_DPI)
+        return buffer.getvalue()
+
+
 def figure(width: float, height: float) -> Figure:
     """Return a figure without pyplot, so that it needs no display and is freed with its last name."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def titled(axes: Axes, text: str) -> None:

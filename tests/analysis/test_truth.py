@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from IPython.core.formatters import DisplayFormatter
 
 import ltt_relay
 from ltt_relay import analysis, plot
@@ -87,6 +88,15 @@ def test_waiting_for_a_cpu(three: ltt_relay.Trace) -> None:
     assert found == [("A", "woken", 2000, 200), ("C", "woken", 2100, 200), ("B", "preempted", 2300, 200)]
     queue = analysis.run_queue(three)
     assert (queue["waiting"].max(), queue["waiting"].iloc[-1]) == (2, 0)
+
+
+def test_a_wait_that_ended_with_the_last_record_is_one(tmp_path: Path) -> None:
+    """It was left out: how long the task ran then is not known, but how long it waited is."""
+    rows: list[Row] = [switch(1000, 7, 0, 1), (1500, "sched_waking", {"pid": 7, "prio": 120}), switch(1700, 0, 7)]
+    trace = write(tmp_path / "t", {0: rows}, {0: "swapper", 7: "sleeper"}, {})
+    assert analysis.runqueue_waits(trace)[["begin", "wait_ns"]].to_numpy().tolist() == [[1500, 200]]
+    assert analysis.wakeup_latencies(trace)["latency_ns"].tolist() == [200]
+    assert analysis.off_cpu(trace)[["begin", "woken", "end"]].to_numpy().tolist() == [[1000, 1500, 1700]]
 
 
 def test_preemptions_and_migrations(three: ltt_relay.Trace) -> None:
@@ -295,6 +305,12 @@ def test_the_kinds_of_plots_are_known_by_the_command_and_drawn_by_an_analysis() 
     assert list(KINDS) == list(plot.KINDS)
     drawn = {kind for entry in ANALYSES for kind in entry.plots} | {"rates"}
     assert drawn == set(KINDS)
+
+
+def test_a_notebook_shows_pictures(three: ltt_relay.Trace) -> None:
+    """Without pyplot IPython had only their text to show."""
+    data, _ = DisplayFormatter().format(plot.timeline(three))  # type: ignore[no-untyped-call]
+    assert data["image/png"].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("kind", plot.KINDS)
