@@ -6,6 +6,7 @@ Records are written by a compiled kernel straight into packets; headers, names a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +30,19 @@ from ltt_relay.formats.ltt3 import (
     TASK_CAUSES,
 )  # fmt: skip
 
-__all__ = ("MIX", "write_trace")
+__all__ = ("MIX", "WIDE_MIX", "write_trace")
 
 #: Events of a capture of the demo, in parts of 10,000; frozen, so that benchmarks can be compared.
 MIX: Final = {
     "sched_switch": 2000, "sched_waking": 1010, "sched_wakeup": 1010, "sys_enter": 1250, "sys_exit": 1250,
     "irq_handler_entry": 870, "irq_handler_exit": 870, "softirq_entry": 480, "softirq_exit": 480,
     "page_fault_user": 230, "page_fault_kernel": 50, "sched_process_exec": 200, "task_rename": 150, "marker": 150,
+}  # fmt: skip
+
+#: The same, and what else the analyses ask for.
+WIDE_MIX: Final = MIX | {
+    "softirq_raise": 480, "hrtimer_start": 300, "hrtimer_expire_entry": 300, "hrtimer_expire_exit": 300,
+    "contention_begin": 200, "contention_end": 200, "block_rq_issue": 200, "block_rq_complete": 200,
 }  # fmt: skip
 
 _WALL_OFFSET: Final = 1_795_000_000_000_000_000
@@ -83,6 +90,20 @@ def _fill(
             length = 8 + 8 + 9 + y % 24
         elif event == 15:
             length = 8 + 4 + 32 + 2
+        elif event == 26:
+            length = 12
+        elif event in (167, 168):
+            length = 24
+        elif event == 78:
+            length = 44
+        elif event == 80:
+            length = 32
+        elif event == 81:
+            length = 16
+        elif event == 104:
+            length = 26
+        elif event == 107:
+            length = 32
         else:
             length = 8 + 4 + 6 + y % 40
         padded = (length + 7) & ~7
@@ -117,7 +138,7 @@ def _fill(
             else:
                 out8[p + 7] = 0
                 out64[(p >> 3) + 1] = np.uint64(y % 4096)
-        elif event in (6, 7, 8, 9):
+        elif event in (6, 7, 8, 9, 26):
             out32[p >> 2] = np.uint32(y % 10)
             if event == 7:
                 out32[(p >> 2) + 1] = np.uint32(1)
@@ -126,6 +147,24 @@ def _fill(
             out32[(p >> 2) + 1] = np.uint32(y % 8)
             out64[(p >> 3) + 1] = np.uint64(x << 12)
             out64[(p >> 3) + 2] = np.uint64(x)
+        elif event in (167, 168):
+            out32[p >> 2] = np.uint32(1 + y % 20)
+            out32[(p >> 2) + 1] = np.uint32(32 if event == 167 else 0)
+            out64[(p >> 3) + 1] = np.uint64(0xFFFF888000000000) | np.uint64(64 * (1 + y % 20))
+        elif event in (78, 80, 81):
+            out64[p >> 3] = np.uint64(0xFFFF888000000000) | np.uint64(64 * (y % 16))
+            if event != 81:
+                out64[(p >> 3) + 1] = np.uint64(0xFFFFFFFF81000000) | np.uint64(16 * (y % 4))
+                out64[(p >> 3) + 2] = np.uint64(time)
+            if event == 78:
+                out64[(p >> 3) + 3] = np.uint64(time)
+        elif event in (104, 107):
+            out32[p >> 2] = np.uint32(8 << 20)
+            out32[(p >> 2) + 1] = np.uint32(8)
+            out64[(p >> 3) + 1] = np.uint64(8 * (y % 64))
+            if event == 107:
+                out64[(p >> 3) + 2] = 0
+            out8[p + 16] = np.uint8(y & 1)
         elif event >= 256:
             out32[p >> 2] = np.uint32(tid)
             out32[(p >> 2) + 1] = np.uint32(y)
@@ -205,13 +244,14 @@ def _state_packet(uuid: UUID, time: int, tasks: int) -> bytes:
 
 def write_trace(
     path: str | Path, events: int = 100_000, cpus: int = 4, seed: int = 1, *, packet_size: int = 256 << 10,
-    lost_every: int = 0, declared: int = 0,
+    lost_every: int = 0, declared: int = 0, mix: Mapping[str, int] = MIX,
 ) -> Path:  # fmt: skip
     """Write a valid trace directory: metadata, state_0, events_0 …; returns its path.
 
     events: records in all event streams together; seed: the same seed gives the same bytes; packet_size: bytes of a
     full packet; lost_every: every so many packets of a CPU 10 records are lost (counted as `full`) before it;
-    declared: how many more kinds there are, made at run time, each of them one record in 1000.
+    declared: how many more kinds there are, made at run time, each of them one record in 1000; mix: events
+    in parts of the whole, MIX or WIDE_MIX.
 
     Raises:
         FileExistsError: there is something at `path` already.
@@ -227,9 +267,9 @@ def write_trace(
     (path / "metadata").write_text(ctf.metadata(replace(FORMAT, events=EVENTS + more), uuid, env, _WALL_OFFSET))
     begin = 1_000_000_000
     (path / "state_0").write_bytes(_state_packet(uuid, begin - 1, _TASKS))
-    parts = [*MIX.values(), *[10] * declared]
+    parts = [*mix.values(), *[10] * declared]
     draw = np.repeat(np.arange(len(parts)), parts).astype(np.int64)
-    ids = np.array([*(_ID[name] for name in MIX), *(event.id for event in more)], np.int64)
+    ids = np.array([*(_ID[name] for name in mix), *(event.id for event in more)], np.int64)
     random = generator.integers(0, 1 << 40, 1 << 16, dtype=np.int64)
     buffer = np.zeros(packet_size // 8, np.uint64)
     views = tuple(buffer.view(f"u{width}") for width in (1, 2, 4, 8))

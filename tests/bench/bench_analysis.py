@@ -21,7 +21,7 @@ import ltt_relay
 from ltt_relay.analysis.base import MissingEventError
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.plot import KINDS
-from ltt_relay.testing import write_trace
+from ltt_relay.testing.synthetic import WIDE_MIX, write_trace
 
 __all__ = ("run",)
 
@@ -56,8 +56,8 @@ def _draw(function: Callable[[ltt_relay.Trace], Figure], trace: ltt_relay.Trace,
 def run(millions: float = 10.0) -> None:
     """Print a table: processor seconds of each analysis and each picture, reading included; Babeltrace's; the ratio."""
     with tempfile.TemporaryDirectory() as directory:
-        path = write_trace(Path(directory, "trace"), int(millions * 1e6), 4)
-        small = ltt_relay.open(write_trace(Path(directory, "small"), 20_000, 4))
+        path = write_trace(Path(directory, "trace"), int(millions * 1e6), 4, mix=WIDE_MIX)
+        small = ltt_relay.open(write_trace(Path(directory, "small"), 20_000, 4, mix=WIDE_MIX))
         trace = ltt_relay.open(path)
         # Counted and compiled beforehand, as on a second look at a trace.
         len(trace)
