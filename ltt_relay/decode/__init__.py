@@ -4,8 +4,9 @@
 opening     which format a path is                                       opening.py
 source      packets, counts, names and losses of a trace                 source.py, ltt3.py, index.py, metadata.py
 plan        which bytes of a record become which column                  plan.py, parts.py
-walk        packets to entries, a record each, in order of time          walk_*.py, records.py, reader.py, entries.py
-gather      entries to columns                                           gather.py, variable.py, batch.py
+walk        packets to entries, a record each                            walk_*.py, records.py, reader.py
+gather      entries to columns, in order of time                         drain.py, entries.py, gather.py, variable.py
+            for ranges of time, each in a thread                         batch.py
 frames      columns as frames and tables                                 frames.py, merge.py, gaps.py, names.py
 trace       `Trace`, which is all of this, when it is asked for          trace.py
 """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from ltt_relay.decode import gather, parts
-from ltt_relay.decode.entries import Entries, Wanted
+from ltt_relay.decode import gather
+from ltt_relay.decode.drain import FULL, drain
+from ltt_relay.decode.entries import Entries, Order, Wanted
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column, EventPlan, Plan
 from ltt_relay.decode.reader import Reader
 from ltt_relay.decode.variable import VARIABLE, VariableColumn, arrow_type
 
-__all__ = ("FullError", "Job", "Output", "Selection", "Step", "Walker", "run", "run_threads")
+__all__ = ("FullError", "Job", "Output", "Selection", "Step", "Walker", "cut", "run")
 
+#: The first span of time whose records are put in order at once, in ns; the next are as long as they turn out to be.
+_FIRST_SPAN = 1 << 20
 #: Bytes of packets that are read before those of their records are decoded that no later packet can precede.
 WINDOW = 1 << 20
 
@@ -153,6 +157,21 @@ class Layout:
                 dtype.itemsize, mask,
             )  # fmt: skip
 
+    def close_up(self, rows: np.ndarray, pool: ThreadPoolExecutor) -> None:
+        """Move together what parts have written: part p the rows of kind k from rows[p, 0, k] to rows[p, 1, k]."""
+        base = self.out.ctypes.data
+
+        def move(slot: tuple[int, str, int, np.dtype]) -> None:
+            kind, _, at, dtype = slot
+            to = int(rows[0, 0, kind])
+            for first, last in rows[:, :, kind].tolist():
+                size = dtype.itemsize
+                if to != first:
+                    ctypes.memmove(base + at + to * size, base + at + first * size, (last - first) * size)
+                to += last - first
+
+        list(pool.map(move, self._slots))
+
     def outputs(self, rows: np.ndarray, texts: Sequence[Texts]) -> dict[int, Output]:
         """Return the columns, cut to rows[kind]; `texts` has those of no fixed size, a part of the trace each."""
         outputs = {kind: Output(self.plan.events[kind], int(rows[kind]), {}) for kind in self.selection.kinds}
@@ -172,6 +191,7 @@ class Writer:
     def __init__(self, layout: Layout, first: np.ndarray, last: np.ndarray) -> None:
         """Begin with nothing written."""
         self._layout = layout
+        self.first = first
         self.rows = first.copy()
         self._last = last
         self.texts: Texts = {
@@ -180,52 +200,49 @@ class Writer:
             for column in layout.selection.columns[kind]
             if column.kind in VARIABLE
         }
+        held = [sum(kind == of for of, _ in self.texts) for kind in layout.selection.kinds]
+        self._text_edges = np.cumsum([0, *held])
+        self._text_part = np.array([column.part for _, column in self.texts], np.int64)
+        self._filled = np.zeros(len(self.texts), np.int64)
+        self._window = np.zeros((2, len(layout.plan.events)), np.int64)
+        self._state = np.array([_FIRST_SPAN, 0])
+        self._most = -1
+        self._make_room(0)
 
     def add(self, reader: Reader) -> None:
-        """Decode what the reader has put in order.
+        """Decode what no packet to come can precede.
 
         Raises:
             FullError: there is no room.
 
         """
-        layout = self._layout
-        kinds = layout.kinds
-        if (self.rows + reader.count > self._last)[kinds].any():
-            raise FullError
-        entries, found = reader.entries, reader.found
-        buf8 = reader.buffer
-        starts, sizes, located = self._locate(reader)
-        gather.gather(
-            buf8, entries.time, entries.place, entries.tid, entries.kind, found, reader.first, reader.count,
-            self.rows, kinds, layout.edges, located, starts, sizes, layout.steps, *layout.tables, *layout.enums,
-            layout.out,
+        layout, plan = self._layout, self._layout.plan
+        cursor, last = reader.pending()
+        most = int((last - cursor).sum())
+        if self._most < most:
+            self._make_room(most + most // 2)
+        self._filled[:] = 0
+        done = drain(  # type: ignore[call-arg]
+            reader.buffer, *reader.entries, cursor, last, reader.high, self._state, *self._order, *self._window,
+            self.rows, self._last, layout.kinds, layout.edges, layout.steps, plan.program, plan.first,
+            self._text_edges, self._text_part, *self._parts, *self._noted, self._filled, *layout.tables,
+            *layout.enums, layout.out,
         )  # fmt: skip
-        for (kind, column), text in self.texts.items():
-            n = int(reader.count[kind])
-            if not n:
-                continue
-            if column.part:
-                at = int(located[kind]) + (column.part - 1) * n
-                text.append(buf8, starts[at : at + n], sizes[at : at + n])
-            else:
-                at = int(reader.first[kind])
-                text.append(buf8, entries.place[found[at : at + n]].astype(np.int64), sizes[:0])
-        self.rows[kinds] += reader.count[kinds]
+        if done == FULL:
+            raise FullError
+        for text, n, starts, sizes in zip(self.texts.values(), self._filled.tolist(), *self._noted, strict=True):
+            if n:
+                text.append(reader.buffer, starts[:n], sizes[: n if text.located else 0])
+        reader.settle(cursor)
 
-    def _locate(self, reader: Reader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return begins and sizes of all parts but the first, those of a kind together; and where each kind's are."""
+    def _make_room(self, most: int) -> None:
+        """Make room for so many entries at once; memory is used where it is written."""
         plan, kinds = self._layout.plan, self._layout.kinds
-        rows = np.diff(plan.first) * reader.count
-        located = np.cumsum(rows) - rows
-        starts, sizes = np.empty((2, int(rows.sum())), np.int64)
-        for kind in kinds[rows[kinds] > 0]:
-            n, a, b = int(reader.count[kind]), int(located[kind]), int(located[kind] + rows[kind])
-            at = int(reader.first[kind])
-            parts.locate(
-                reader.buffer, reader.found[at : at + n], reader.entries.place, reader.entries.stop, plan.program,
-                int(plan.first[kind]), int(plan.first[kind + 1]), starts[a:b].reshape(-1, n), sizes[a:b].reshape(-1, n),
-            )  # fmt: skip
-        return starts, sizes, located
+        self._most = most
+        self._order = Order.empty(most)
+        parts_of = int(np.diff(plan.first)[kinds].max(initial=0))
+        self._parts = np.empty((2, parts_of * most), np.int64)
+        self._noted = np.empty((2, len(self.texts), most), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,60 +276,36 @@ class Job:
         return Reader(self.walker, self.files, self.packets[rows], Wanted(self.kinds, since, until))
 
 
-def run(job: Job, capacity: np.ndarray) -> dict[int, Output]:
-    """Decode in one thread; capacity: room for rows of each kind.
+def cut(job: Job, pieces: int) -> list[tuple[int, int]]:
+    """Return ranges of time, one behind the other, in which there are about as many bytes of packets."""
+    order = np.argsort(job.packets["begin"], kind="stable")
+    filled = np.cumsum(job.packets["content"][order])
+    places = np.searchsorted(filled, filled[-1] * np.arange(1, pieces) // pieces)
+    inner = {int(time) for time in job.packets["begin"][order[places]] if job.since < time < job.until}
+    return list(pairwise([job.since, *sorted(inner), job.until]))
+
+
+def run(job: Job, spans: Sequence[tuple[int, int]], room: Sequence[np.ndarray]) -> dict[int, Output]:
+    """Decode ranges of time, each in a thread; room: for rows of each kind in each of them.
 
     Raises:
         FullError: there is not enough room.
 
     """
-    layout = Layout(job.plan, job.selection, job.names, capacity, job.offset)
-    writer = Writer(layout, np.zeros_like(capacity), capacity)
-    _fill(job, writer, job.since, job.until)
-    return layout.outputs(writer.rows, [writer.texts])
+    ends = np.cumsum(room, axis=0)
+    layout = Layout(job.plan, job.selection, job.names, ends[-1], job.offset)
+    writers = [Writer(layout, end - n, end) for end, n in zip(ends, room, strict=True)]
+    if len(spans) == 1:
+        _fill(job, writers[0], *spans[0])
+    else:
+        with ThreadPoolExecutor(len(spans)) as pool:
+            list(pool.map(lambda part: _fill(job, part[0], *part[1]), zip(writers, spans, strict=True)))
+            layout.close_up(np.array([(writer.first, writer.rows) for writer in writers]), pool)
+    rows = np.sum([writer.rows - writer.first for writer in writers], axis=0)
+    return layout.outputs(rows, [writer.texts for writer in writers])
 
 
 def _fill(job: Job, writer: Writer, since: int, until: int) -> None:
     with job.reader(since, until) as reader:
         while reader.advance(job.window):
             writer.add(reader)
-
-
-def run_threads(job: Job, counts: np.ndarray, threads: int) -> dict[int, Output]:
-    """Decode in threads, each a range of time; counts: records of each kind in each packet.
-
-    Raises:
-        FullError: counts do not agree with what is there.
-
-    """
-    edges = _cut(job, threads)
-    with ThreadPoolExecutor(threads) as pool:
-        rows = list(pool.map(lambda span: _rows_between(job, counts, *span), pairwise(edges)))
-        ends = np.cumsum(rows, axis=0)
-        layout = Layout(job.plan, job.selection, job.names, ends[-1], job.offset)
-        writers = [Writer(layout, end - n, end) for end, n in zip(ends, rows, strict=True)]
-        list(pool.map(lambda part: _fill(job, part[0], *part[1]), zip(writers, pairwise(edges), strict=True)))
-    if any((writer.rows != end).any() for writer, end in zip(writers, ends, strict=True)):
-        raise FullError
-    return layout.outputs(ends[-1], [writer.texts for writer in writers])
-
-
-def _cut(job: Job, pieces: int) -> list[int]:
-    """Return times between which there are about as many bytes of packets."""
-    order = np.argsort(job.packets["begin"], kind="stable")
-    filled = np.cumsum(job.packets["content"][order])
-    places = np.searchsorted(filled, filled[-1] * np.arange(1, pieces) // pieces)
-    inner = {int(time) for time in job.packets["begin"][order[places]] if job.since < time < job.until}
-    return [job.since, *sorted(inner), job.until]
-
-
-def _rows_between(job: Job, counts: np.ndarray, since: int, until: int) -> np.ndarray:
-    """Return the wanted records of each kind from `since` up to `until`: packets that lie across are walked."""
-    packets = job.packets
-    whole = (packets["begin"] >= since) & (packets["end"] < until)
-    across = (packets["begin"] < until) & (packets["end"] >= since) & ~whole
-    rows = np.where(job.kinds, counts[whole].sum(axis=0, dtype=np.int64), 0)
-    with Reader(job.walker, job.files, packets[across], Wanted(job.kinds, since, until)) as reader:
-        while reader.advance(job.window):
-            rows += reader.count
-    return rows

@@ -25,7 +25,7 @@ __all__ = ("compiled",)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Files of this directory whose compiled functions those of other files call.
-SHARED: Final = ("memory.py", "parts.py", "trouble.py")
+SHARED: Final = ("memory.py", "parts.py", "entries.py", "gather.py", "trouble.py")
 
 
 def _cache_directory() -> Path | None:

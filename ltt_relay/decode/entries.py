@@ -16,7 +16,11 @@ import numpy as np
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.memory import at, put
 
-__all__ = ("Entries", "Order", "Wanted", "order")
+__all__ = ("DIGIT", "SPAN", "Entries", "Order", "Wanted", "earliest", "order")
+
+#: Bits of the time that are sorted at once, at most; and what a range of time that is put in order is shorter than.
+DIGIT = 11
+SPAN = 1 << 3 * DIGIT - 2
 
 
 class Wanted(NamedTuple):
@@ -47,117 +51,127 @@ class Entries(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Buffers of `order`: keys, twice, and what it finds: entries by kind, then time."""
+    """Buffers of `order`: keys, twice; and the entries in order, with the rank of each in time."""
 
     keys: np.ndarray
     spare: np.ndarray
-    found: np.ndarray
+    time: np.ndarray
+    place: np.ndarray
+    stop: np.ndarray
+    tid: np.ndarray
+    kind: np.ndarray
+    rank: np.ndarray
 
     @classmethod
     def empty(cls, n: int) -> Order:
         """Return room for n entries."""
-        return cls(*(np.empty(n, np.int64) for _ in range(3)))
+        return cls(np.empty(n, np.int64), np.empty(n, np.int64), *Entries.empty(n), np.empty(n, np.uint32))
+
+
+@compiled
+def earliest(time: np.ndarray, cursor: np.ndarray, last: np.ndarray) -> int:
+    """Return the time of the first entry that is left, 1 << 62 if there is none."""
+    low = np.int64(1) << 62
+    for p in range(cursor.size):
+        if cursor[p] < last[p]:
+            low = min(low, at(time, cursor[p]))
+    return low
 
 
 @compiled
 def _collect(
-    time: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray, high: int, keys: np.ndarray,
-    times: np.ndarray, count: np.ndarray,
-) -> tuple[int, int, int, bool]:  # fmt: skip
-    """Take from each packet the entries before `high`; returns how many, their first and last time, and if in order.
+    time: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray, low: int, high: int, width: int,
+    keys: np.ndarray, digits: np.ndarray, count: np.ndarray,
+) -> tuple[int, bool]:  # fmt: skip
+    """Take from each packet the entries before `high`, and count digits and kinds; returns how many, and if in order.
 
-    Where time steps back within a packet, the records behind stay behind.
+    A key is the time since `low`, and the entry below 32 bits. Where time steps back within a packet, the records
+    behind stay behind.
     """
     n = 0
-    first = np.int64(1) << 62
-    latest = -(np.int64(1) << 62)
     ordered = True
+    latest = low
+    small, middle, large = digits[0], digits[1], digits[2]
+    mask = (1 << width) - 1
+    three = (high - low - 1) >> (2 * width) > 0
     for p in range(cursor.size):
         e = cursor[p]
-        if e == last[p]:
-            continue
-        now = at(time, e)
-        if now < first:
-            first = now
-        if now < latest and now < high:
+        stop = last[p]
+        now = low
+        if e < stop and at(time, e) < latest:
             ordered = False
-        while e < last[p]:
-            t = at(time, e)
-            if t > now:
-                now = t
+        while e < stop:
+            now = max(now, at(time, e))
             if now >= high:
                 break
-            if now > latest:
-                latest = now
-            put(keys, n, e)
-            put(times, n, now)
+            t = now - low
+            put(keys, n, (t << 32) | e)
+            put(small, t & mask, at(small, t & mask) + 1)
+            put(middle, (t >> width) & mask, at(middle, (t >> width) & mask) + 1)
+            if three:
+                put(large, t >> (2 * width), at(large, t >> (2 * width)) + 1)
             k = np.int64(at(kind, e) & 65535)
             put(count, k, at(count, k) + 1)
             n += 1
             e += 1
+            latest = now
         cursor[p] = e
-    return n, first, latest, ordered
+    return n, ordered
 
 
 @compiled
 def order(
-    time: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray, high: int, keys: np.ndarray,
-    spare: np.ndarray, found: np.ndarray, first: np.ndarray, count: np.ndarray,
+    time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray, cursor: np.ndarray,
+    last: np.ndarray, low: int, high: int, keys: np.ndarray, spare: np.ndarray, in_time: np.ndarray,
+    in_place: np.ndarray, in_stop: np.ndarray, in_tid: np.ndarray, in_kind: np.ndarray, in_rank: np.ndarray,
+    first: np.ndarray, count: np.ndarray,
 ) -> int:  # fmt: skip
-    """Put the entries of packets before the time `high` in order, and step over them; returns how many.
+    """Put the entries of packets from `low`, the earliest, to before `high` in order, and step over them; how many.
 
-    cursor, last: ranges of entries by packet, sorted by CPU, then place, which is the order of equal times.
-    first, count: where those of each kind are in `found`.
+    cursor, last: ranges of entries by packet, sorted by CPU, then place, which is the order of equal times; high - low
+    is at most SPAN. The entries in order are by kind, then time; first, count: where those of each kind are.
     """
     count[:] = 0
-    n, begin, end, ordered = _collect(time, kind, cursor, last, high, keys, spare, count)
-    if n == 0:
-        return 0
+    bits = 1
+    while (high - low - 1) >> bits:
+        bits += 1
+    passes = (bits + 10) // 11
+    width = (bits + passes - 1) // passes
+    size = 1 << width
+    digits = np.zeros((3, size), np.int32)
+    n, ordered = _collect(time, kind, cursor, last, low, high, width, keys, digits, count)
+    # A digit of the time after the other, from the last on: each pass keeps the order that those before made.
     a, b = keys, spare
-    if ordered:
-        # One CPU, or packets that follow each other: however long it lasts, nothing is to be sorted.
-        pass
-    elif end - begin >= 1 << 31:
-        ranked = np.argsort(spare[:n], kind="mergesort")
+    for which in range(0 if ordered else passes):
+        shift = 32 + width * which
+        digit = digits[which]
+        total = np.int32(0)
+        for d in range(size):
+            here = digit[d]
+            digit[d] = total
+            total += here
         for i in range(n):
-            spare[i] = keys[ranked[i]]
-        a = spare
-    else:
-        # A digit of the time after the other, from the last on: each pass keeps the order that those before made.
-        digits = np.zeros((3, 2048), np.int64)
-        low, middle, top = digits
-        for i in range(n):
-            t = at(spare, i) - begin
-            put(keys, i, (t << 32) | at(keys, i))
-            put(low, t & 2047, at(low, t & 2047) + 1)
-            put(middle, (t >> 11) & 2047, at(middle, (t >> 11) & 2047) + 1)
-            put(top, t >> 22, at(top, t >> 22) + 1)
-        for which in range(3):
-            shift = 32 + 11 * which
-            if (end - begin) >> (11 * which) == 0:
-                break
-            digit = digits[which]
-            total = np.int64(0)
-            for d in range(2048):
-                total += digit[d]
-                digit[d] = total - digit[d]
-            for i in range(n):
-                key = at(a, i)
-                d = (key >> shift) & 2047
-                to = at(digit, d)
-                put(digit, d, to + 1)
-                put(b, to, key)
-            a, b = b, a
-    total = np.int64(0)
+            key = at(a, i)
+            d = (key >> shift) & (size - 1)
+            to = np.int64(at(digit, d))
+            put(digit, d, np.int32(to + 1))
+            put(b, to, key)
+        a, b = b, a
+    total_of_kinds = np.int64(0)
     for k in range(count.size):
-        first[k] = total
-        total += count[k]
+        first[k] = total_of_kinds
+        total_of_kinds += count[k]
     for i in range(n):
         e = at(a, i) & 4294967295
         k = np.int64(at(kind, e) & 65535)
         to = at(first, k)
         put(first, k, to + 1)
-        put(found, to, e)
+        put(in_time, to, at(time, e))
+        put(in_place, to, at(place, e))
+        put(in_stop, to, at(stop, e))
+        put(in_tid, to, at(tid, e))
+        put(in_kind, to, at(kind, e))
+        put(in_rank, to, np.uint32(i))
     for k in range(count.size):
         first[k] -= count[k]
     return n

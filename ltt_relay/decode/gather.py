@@ -30,11 +30,12 @@ from ltt_relay.decode.memory import (
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column
 
-__all__ = ("CPU", "NAME_OF_TID", "NO_TID", "TID", "TIME", "Codes", "gather", "operation")
+__all__ = ("CPU", "NAME_OF_TID", "NO_TID", "RANK", "TID", "TIME", "Codes", "gather", "operation")
 
 # Operations of gather: copy 1, 2, 4 or 8 bytes (0 to 3), the same in the other byte order (4 to 7); the name that an
 # integer in the record has, or that of the running task; the code of an enum's value, by a table or by a search; what
-# the entry says: its time, its CPU, its task, whether it has none. Any of the first for members that may be missing.
+# the entry says: its time, its CPU, its task, whether it has none, its place in the order of all. Any of the first for
+# members that may be missing.
 NAME: Final = 8
 NAME_OF_TID: Final = 9
 ENUM: Final = 10
@@ -43,6 +44,7 @@ TIME: Final = 12
 CPU: Final = 13
 TID: Final = 14
 NO_TID: Final = 15
+RANK: Final = 16
 
 _WIDEST_TABLE: Final = 4096
 
@@ -101,8 +103,8 @@ def _name_then(
 
 @compiled
 def _names(
-    values: np.ndarray, m: int, entry: np.ndarray, f: int, time: np.ndarray, base: int, size: int,
-    starts: np.ndarray, always: np.ndarray, times: np.ndarray, codes: np.ndarray,
+    values: np.ndarray, m: int, time: np.ndarray, f: int, base: int, size: int, starts: np.ndarray,
+    always: np.ndarray, times: np.ndarray, codes: np.ndarray,
 ) -> None:  # fmt: skip
     """Replace keys by the codes of their names, -1 if none is known; the tables are `Names.arrays`."""
     for i in range(m):
@@ -112,7 +114,7 @@ def _names(
             continue
         code = at(always, base + key)
         if code == -2:
-            code = _name_then(starts, times, codes, base + key, at(time, at(entry, f + i)))
+            code = _name_then(starts, times, codes, base + key, at(time, f + i))
         put(values, i, code)
 
 
@@ -196,83 +198,80 @@ def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, 
 
 @compiled
 def _base(
-    entry: np.ndarray, f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, kind: np.ndarray,
+    f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
     out: np.ndarray, t: int,
 ) -> None:  # fmt: skip
-    """Store what the entries entry[f …] say themselves."""
+    """Store what the entries from f on say themselves."""
     if code == 12:
         for i in range(m):
-            store64(out, 8 * (t + i), np.uint64(at(time, at(entry, f + i)) + offset))
+            store64(out, 8 * (t + i), np.uint64(at(time, f + i) + offset))
     elif code == 13:
         for i in range(m):
-            store16(out, 2 * (t + i), np.uint16(at(kind, at(entry, f + i)) >> 16))
+            store16(out, 2 * (t + i), np.uint16(at(kind, f + i) >> 16))
     elif code == 14:
         for i in range(m):
-            store32(out, 4 * (t + i), np.uint32(at(tid, at(entry, f + i))))
+            store32(out, 4 * (t + i), np.uint32(at(tid, f + i)))
+    elif code == 15:
+        for i in range(m):
+            put(out, t + i, np.uint8(at(tid, f + i) < 0))
     else:
         for i in range(m):
-            put(out, t + i, np.uint8(at(tid, at(entry, f + i)) < 0))
+            store64(out, 8 * (t + i), np.uint64(at(rank, f + i) + offset))
 
 
 @compiled
 def gather(
-    buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, entry: np.ndarray,
-    first: np.ndarray, count: np.ndarray, row: np.ndarray, kinds: np.ndarray, step: np.ndarray,
-    located: np.ndarray, starts_of_parts: np.ndarray, sizes_of_parts: np.ndarray, steps: np.ndarray,
-    tables: np.ndarray, starts: np.ndarray, always: np.ndarray, times: np.ndarray, codes: np.ndarray,
-    enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
+    buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
+    first: int, count: int, ranked: int, row: int, steps: np.ndarray, starts_of_parts: np.ndarray,
+    sizes_of_parts: np.ndarray, tables: np.ndarray, starts: np.ndarray, always: np.ndarray, times: np.ndarray,
+    codes: np.ndarray, enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
-    """Store the columns of entries; those of kind k, count[k] of them from entry[first[k]] on, from row[k] on.
+    """Store the columns of `count` entries of one kind, those from `first` on, from `row` on.
 
-    steps: rows of `batch.Step`, those of the kind kinds[i] from step[i] to step[i + 1]. located: where the parts of a
-    kind begin in starts_of_parts and sizes_of_parts, one behind the other. A column after the other, in blocks whose
-    records stay in the nearest cache.
+    steps: the kind's rows of `batch.Step`; ranked: records before those of this window; starts_of_parts,
+    sizes_of_parts: of all parts but the first, one behind the other. A column after the other, in blocks whose records
+    stay in the nearest cache.
     """
     here = np.empty(256, np.int64)
     there = np.empty(256, np.int64)
     values = np.empty(256, np.int64)
-    for which in range(kinds.size):
-        k = kinds[which]
-        n = count[k]
-        for b in range(0, n, 256):
-            m = min(256, n - b)
-            f = first[k] + b
-            for i in range(m):
-                put(here, i, np.int64(at(place, at(entry, f + i))))
-            for j in range(step[which], step[which + 1]):
-                part, code, o, size, signed, big, to, table, width, mask = steps[j]
-                t = to + row[k] + b
-                if code >= 12:
-                    _base(entry, f, m, code, o, time, tid, kind, out, t)
-                    continue
-                begin = here
-                if part > 0:
-                    q = located[k] + (part - 1) * n + b
-                    begin = there
-                    for i in range(m):
-                        absent = mask >= 0 and sizes_of_parts[q + i] < 0
-                        there[i] = -1 if absent else starts_of_parts[q + i]
-                        if mask >= 0:
-                            out[mask + row[k] + b + i] = np.uint8(absent)
-                if code < 8 and mask < 0:
-                    _copy(buf8, begin, m, o, out, t, code)
-                    continue
-                if code == 9:
-                    for i in range(m):
-                        put(values, i, np.int64(at(tid, at(entry, f + i))))
-                else:
-                    _read(buf8, begin, m, o, size, signed != 0, big != 0, mask < 0, values)
-                if code == 8 or code == 9:
-                    _names(
-                        values, m, entry, f, time, tables[table, 0], tables[table, 1], starts, always, times, codes
-                    )  # fmt: skip
-                elif code >= 10:
-                    _enum(
-                        values, m, enum_data, enum_places[table, 0], enum_places[table, 1], enum_places[table, 2],
-                        code == 11,
-                    )  # fmt: skip
-                if mask >= 0 and code >= 8:
-                    for i in range(m):
-                        if there[i] < 0:
-                            values[i] = -1
-                _store(values, m, out, width, t)
+    for b in range(0, count, 256):
+        m = min(256, count - b)
+        f = first + b
+        for i in range(m):
+            put(here, i, np.int64(at(place, f + i)))
+        for j in range(steps.shape[0]):
+            part, code, o, size, signed, big, to, table, width, mask = steps[j]
+            t = to + row + b
+            if code >= 12:
+                _base(f, m, code, ranked if code == 16 else o, time, tid, kind, rank, out, t)
+                continue
+            begin = here
+            if part > 0:
+                q = (part - 1) * count + b
+                begin = there
+                for i in range(m):
+                    absent = mask >= 0 and sizes_of_parts[q + i] < 0
+                    there[i] = -1 if absent else starts_of_parts[q + i]
+                    if mask >= 0:
+                        out[mask + row + b + i] = np.uint8(absent)
+            if code < 8 and mask < 0:
+                _copy(buf8, begin, m, o, out, t, code)
+                continue
+            if code == 9:
+                for i in range(m):
+                    put(values, i, np.int64(at(tid, f + i)))
+            else:
+                _read(buf8, begin, m, o, size, signed != 0, big != 0, mask < 0, values)
+            if code == 8 or code == 9:
+                _names(values, m, time, f, tables[table, 0], tables[table, 1], starts, always, times, codes)
+            elif code >= 10:
+                _enum(
+                    values, m, enum_data, enum_places[table, 0], enum_places[table, 1], enum_places[table, 2],
+                    code == 11,
+                )  # fmt: skip
+            if mask >= 0 and code >= 8:
+                for i in range(m):
+                    if there[i] < 0:
+                        values[i] = -1
+            _store(values, m, out, width, t)

@@ -22,7 +22,7 @@ from ltt_relay.decode.compiled import compiled
 
 __all__ = (
     "SLACK", "at", "integer", "load16", "load32", "load64", "put", "store16", "store32", "store64", "swap16", "swap32",
-    "swap64",
+    "swap64", "trailing_zeros",
 )  # fmt: skip
 
 
@@ -104,6 +104,16 @@ def _put(typing: Any, array: Any, i: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def trailing_zeros(typing: Any, value: Any) -> Any:
+    """Return how many bits below the lowest that is set are not, of an integer of 64 bits that is not 0."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], llvmlite.ir.Constant(llvmlite.ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), code
 
 
 def _checked_at(array: np.ndarray, i: int) -> Any:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer, load64
+from ltt_relay.decode.memory import at, integer, load64, put, trailing_zeros
 
 __all__ = (
     "ABSENT", "ALIGN", "ALWAYS", "COUNTED", "CSTRING", "FIXED", "IF_EQUAL", "IF_ROOM", "MAX_PARTS", "PREFIXED",
@@ -37,14 +37,14 @@ WIDTH: Final = 16
 @compiled
 def nul(buf8: np.ndarray, at: int, stop: int) -> int:
     """Return the place of the first NUL from `at` on, `stop` if there is none before."""
-    while at + 8 <= stop:
+    while at < stop:
         word = load64(buf8, at)
-        if (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080):
-            break
+        zero = (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080)
+        if zero:
+            # The lowest of the bits set is that of the first NUL.
+            return min(at + (np.int64(trailing_zeros(zero)) >> 3), stop)
         at += 8
-    while at < stop and buf8[at] != 0:
-        at += 1
-    return at
+    return stop
 
 
 @compiled
@@ -152,40 +152,47 @@ def _is_there(buf8: np.ndarray, at: int, program: np.ndarray, r: int) -> bool:
 
 @compiled
 def locate(
-    buf8: np.ndarray, order: np.ndarray, place: np.ndarray, stop: np.ndarray, program: np.ndarray, first: int,
+    buf8: np.ndarray, place: np.ndarray, stop: np.ndarray, from_: int, count: int, program: np.ndarray, first: int,
     last: int, starts: np.ndarray, sizes: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill starts[part - 1, i] and sizes[part - 1, i] for entries that are known to fit."""
+    """Fill starts and sizes, at (part - 1) * count + i, for `count` entries from `from_` on that are known to fit."""
     begin = np.empty(last - first + 1, np.int64)
     size = np.empty(last - first + 1, np.int64)
     row = program[first]
     head = row[15]
     one = last - first == 1 and row[8] == 0
+    if one and row[0] == 3 and row[7] == 0:
+        # One list behind the fixed members is what most have that have any.
+        for i in range(count):
+            a = np.int64(at(place, from_ + i))
+            items = integer(buf8, a + row[5], row[6], row[2] != 0, row[3] != 0)
+            put(starts, i, a + head)
+            put(sizes, i, items * row[1])
+        return
+    if one and row[0] == 1:
+        for i in range(count):
+            a = np.int64(at(place, from_ + i)) + head
+            put(starts, i, a)
+            put(sizes, i, nul(buf8, a, np.int64(at(stop, from_ + i))) - a)
+        return
     plain = True
     for r in range(first, last):
         plain = plain and _is_plain(program, r)
-    for i in range(order.size):
-        e = order[i]
-        at = np.int64(place[e])
-        if one and row[0] == 3 and row[7] == 0:
-            # One list behind the fixed members is what most have that have any.
-            count = integer(buf8, at + row[5], row[6], row[2] != 0, row[3] != 0)
-            starts[0, i] = at + head
-            sizes[0, i] = count * row[1]
-            continue
-        if one and row[0] == 1:
-            starts[0, i] = at + head
-            sizes[0, i] = nul(buf8, at + head, np.int64(stop[e])) - at - head
-            continue
-        if plain:
-            pos = at + head
+    if plain:
+        for i in range(count):
+            a = np.int64(at(place, from_ + i))
+            pos = a + head
             for r in range(first, last):
-                there = _is_there(buf8, at, program, r)
-                starts[r - first, i] = pos
-                sizes[r - first, i] = program[r, 1] if there else -1
+                there = _is_there(buf8, a, program, r)
+                to = (r - first) * count + i
+                put(starts, to, pos)
+                put(sizes, to, program[r, 1] if there else -1)
                 pos += program[r, 1] if there else 0
-            continue
-        fits(buf8, at, np.int64(stop[e]), program, first, last, begin, size)
+        return
+    for i in range(count):
+        fits(
+            buf8, np.int64(at(place, from_ + i)), np.int64(at(stop, from_ + i)), program, first, last, begin, size
+        )  # fmt: skip
         for part in range(1, begin.size):
-            starts[part - 1, i] = begin[part]
-            sizes[part - 1, i] = size[part]
+            starts[(part - 1) * count + i] = begin[part]
+            sizes[(part - 1) * count + i] = size[part]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ltt_relay.decode.entries import Entries, Order, Wanted, order
+from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import SLACK
 from ltt_relay.decode.packets import Files
 
@@ -38,7 +38,7 @@ class _Active:
 
 
 class Reader:
-    """Gives windows of records: after `advance`, `found` has entries by kind, `first` and `count` which are whose."""
+    """Gives windows of records: after `advance`, the entries in `pending` before the time `high` are next."""
 
     def __init__(self, walker: Walker, files: Sequence[Path], packets: np.ndarray, wanted: Wanted) -> None:
         """Prepare to read packets (rows of the index, sorted by CPU, then time)."""
@@ -52,13 +52,10 @@ class Reader:
         self._free: list[tuple[int, int]] = []
         self.buffer = np.empty(0, np.uint8)
         self.entries = Entries.empty(0)
-        self._room = Order.empty(0)
-        self.found = self._room.found
-        self.first = np.zeros(wanted.kinds.size, np.int64)
-        self.count = np.zeros(wanted.kinds.size, np.int64)
+        self.high = 0
 
     def advance(self, size: int) -> bool:
-        """Read packets of about `size` bytes, and put in order what no later packet can precede; False at the end."""
+        """Read packets of about `size` bytes; False at the end."""
         if self._next == self._order.size and not self._active:
             return False
         taken = 0
@@ -70,9 +67,21 @@ class Reader:
         if self._next > first:
             self._load(np.sort(self._order[first : self._next]))
         ended = self._next == self._order.size
-        high = self._wanted.until if ended else int(self._packets["begin"][self._order[self._next]])
-        self._put_in_order(high)
+        self.high = self._wanted.until if ended else int(self._packets["begin"][self._order[self._next]])
         return True
+
+    def pending(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ranges of entries to come, by packet, in the order of CPUs, then time."""
+        ranges = np.array([(active.cursor, active.last) for active in self._active], np.int64).reshape(-1, 2)
+        return ranges[:, 0].copy(), ranges[:, 1].copy()
+
+    def settle(self, cursor: np.ndarray) -> None:
+        """Take what is left of the ranges; packets of which nothing is are no longer needed."""
+        for active, now in zip(self._active, cursor.tolist(), strict=True):
+            active.cursor = now
+            if now == active.last:
+                self._release(active.at, active.size)
+        self._active = [active for active in self._active if active.cursor < active.last]
 
     def _load(self, rows: np.ndarray) -> None:
         packets = self._packets[rows]
@@ -118,20 +127,6 @@ class Reader:
             else:
                 joined.append((begin, free))
         self._free = joined
-
-    def _put_in_order(self, high: int) -> None:
-        cursor = np.array([active.cursor for active in self._active], np.int64)
-        last = np.array([active.last for active in self._active], np.int64)
-        most = int((last - cursor).sum())
-        if self._room.found.size < most:
-            self._room = Order.empty(most + most // 2)
-        order(self.entries.time, self.entries.kind, cursor, last, high, *self._room, self.first, self.count)
-        self.found = self._room.found
-        for active, now in zip(self._active, cursor.tolist(), strict=True):
-            active.cursor = now
-            if now == active.last:
-                self._release(active.at, active.size)
-        self._active = [active for active in self._active if active.cursor < active.last]
 
     def __enter__(self) -> Self:
         return self

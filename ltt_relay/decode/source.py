@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -325,19 +324,16 @@ class Source:
 
     def _run(self, job: batch.Job, rows: np.ndarray) -> dict[int, batch.Output]:
         if not rows.size:
-            return batch.run(job, np.zeros(len(self.plan.events), np.int64))
+            return batch.run(job, [(job.since, job.until)], [np.zeros(len(self.plan.events), np.int64)])
         many = threads() if int(job.packets["content"].sum()) >= _WORTH_THREADS else 1
-        if many > 1:
-            with suppress(batch.FullError):
-                self._count_in_threads(rows, many)
-                return batch.run_threads(job, self._counts[rows, :-1], many)
-        room, sure = self._room(rows)
+        spans = batch.cut(job, many)
+        of_spans = [rows[(job.packets["begin"] < until) & (job.packets["end"] >= since)] for since, until in spans]
         for _ in range(_TRIES):
+            room, sure = zip(*map(self._room, of_spans), strict=True)
             try:
-                return batch.run(job, room)
+                return batch.run(job, spans, room)
             except batch.FullError:
-                room = self._recount(rows, sure)
-                sure = True
+                self._recount(rows, all(sure))
         raise TraceError(f"{self.path}: it changes faster than it can be read")
 
     def _count_in_threads(self, rows: np.ndarray, many: int) -> None:
@@ -354,14 +350,12 @@ class Source:
             if isinstance(self.walker, RecordWalker) and self._counted.all():
                 self._learn(self.walker)
 
-    def _recount(self, rows: np.ndarray, changed: bool) -> np.ndarray:
-        """Return the records of each kind in packets; all are counted anew if they have changed since."""
+    def _recount(self, rows: np.ndarray, changed: bool) -> None:
+        """Count the packets that are not yet; all anew if they have changed since."""
         with self._lock:
             if changed:
                 self._counted[rows] = False
-            self._count(rows[~self._counted[rows]])
-            room: np.ndarray = self._counts[rows, :-1].sum(axis=0, dtype=np.int64)
-            return room
+        self._count_in_threads(rows, threads())
 
     def possible(self) -> list[int]:
         """Return the kinds that may occur, as far as packet headers tell."""

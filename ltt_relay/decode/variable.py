@@ -102,6 +102,8 @@ class VariableColumn:
         self._data = np.empty(_SLACK, np.uint8)
         self._rows = 0
         self._high = False
+        #: Whether `append` wants to be told sizes.
+        self.located = column.part > 0
 
     def append(self, buf8: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> None:
         """Take the next rows: where their parts begin in the buffer, and how long those are (below 0: absent)."""

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 import ltt_relay
+from ltt_relay.decode import batch, packets, source, variable, walk_length
 from ltt_relay.decode import frames as frames_module
-from ltt_relay.decode import gather, packets, parts, reader, source, variable, walk_length
 from ltt_relay.decode import trace as trace_module
 
 Frames = dict[str, pd.DataFrame]
@@ -50,8 +50,7 @@ def _stages(path: str) -> dict[str, float]:
     """CPU ns a record of each stage, the best of five; what is left is Python between them."""
     places: dict[str, tuple[Any, str]] = {
         "index": (trace_module, "open_source"), "sample": (source.Source, "_room"),
-        "read": (packets.Files, "read_into"), "walk": (walk_length, "_find"), "order": (reader, "order"),
-        "gather": (gather, "gather"), "find parts": (parts, "locate"),
+        "read": (packets.Files, "read_into"), "walk": (walk_length, "_find"), "order and gather": (batch, "drain"),
         "text and lists": (variable.VariableColumn, "append"), "frame": (frames_module, "event_frame"),
     }  # fmt: skip
     spent: dict[str, float] = {}

@@ -40,13 +40,13 @@ def test_threads_give_what_one_gives(trace: Path, selection: dict[str, Any], mon
     monkeypatch.setattr(source, "_WORTH_THREADS", 0)
     monkeypatch.setenv("LTT_RELAY_THREADS", "3")
     used: list[int] = []
-    run = batch.run_threads
+    run = batch.run
 
-    def spy(job: batch.Job, counts: np.ndarray, threads: int) -> dict[int, batch.Output]:
-        used.append(threads)
-        return run(job, counts, threads)
+    def spy(job: batch.Job, spans: list[tuple[int, int]], room: list[np.ndarray]) -> dict[int, batch.Output]:
+        used.append(len(spans))
+        return run(job, spans, room)
 
-    monkeypatch.setattr(batch, "run_threads", spy)
+    monkeypatch.setattr(batch, "run", spy)
     _equal(one, ltt_relay.open(trace).frames(**selection))
     assert 3 in used
     monkeypatch.setenv("LTT_RELAY_THREADS", "many")
@@ -57,7 +57,13 @@ def test_threads_give_what_one_gives(trace: Path, selection: dict[str, Any], mon
 def test_a_sample_that_misleads_costs_time_but_no_records(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ltt_relay.open(trace).frames()
     room = source.Source._room
-    monkeypatch.setattr(source.Source, "_room", lambda self, rows: (room(self, rows)[0] // 2, False))
+
+    def half(self: source.Source, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+        told = self._counted[rows].all()
+        found, sure = room(self, rows)
+        return (found, sure) if told else (found // 2, False)
+
+    monkeypatch.setattr(source.Source, "_room", half)
     _equal(whole, ltt_relay.open(trace).frames())
 
 

@@ -128,7 +128,7 @@ def test_windows_of_packets_do_not_show_in_variable_columns(pristine: Path) -> N
     job = batch.Job(
         source.plan, source.walker, selection, Names(), source.files, source.packets[rows], 0, FOREVER, window=40_000
     )
-    found = batch.run(job, source.counts()[rows, :-1].sum(axis=0, dtype=np.int64))
+    found = batch.run(job, [(0, FOREVER)], [source.counts()[rows, :-1].sum(axis=0, dtype=np.int64)])
     whole = opened.arrow(["sys_enter", "marker"])
     for kind, (event, column) in zip(kinds, (("sys_enter", "args"), ("marker", "text")), strict=True):
         assert found[kind].variable[column].to_pylist() == whole[event][column].to_pylist()
