@@ -64,6 +64,19 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; near names are listed if there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=2)
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise click.UsageError(f"no command {args[0]!r}{hint}", ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run; what the user can mend is one line on stderr, and a closed pipe is silence."""
         try:

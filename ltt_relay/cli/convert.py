@@ -102,9 +102,15 @@ def command(
     if dask and jobs > 1:
         raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
     os.environ.setdefault("LTT_RELAY_THREADS", "1")  # -j says how many CPUs, and with them how much memory, it takes
+    from ltt_relay.decode import times
     from ltt_relay.export.batch import convert
     from ltt_relay.export.convert import Options
 
+    for option, moment in (("since", since), ("until", until)):
+        try:
+            times.resolve(moment or 0, 0, 0)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=f"--{option}") from None
     options = Options(to, merge, events, since, until, time, format_name)
     failed = lost = problems = records = n = 0
     with _progress() as (begin, wrote, done):
@@ -119,6 +125,8 @@ def command(
             if result.missing:
                 click.echo(f"ltt-relay convert: {result.trace}: knows no {', '.join(result.missing)}", err=True)
     click.echo(
-        f"{output}: {n} traces, {records:,} records, lost {lost:,}, problems {problems:,}, failed {failed}", err=True
+        f"{output}: {n} trace{'s' * (n != 1)}, {records:,} records, lost {lost:,}, problems {problems:,}, "
+        f"failed {failed}",
+        err=True,
     )
     sys.exit(1 if failed else exit_status(fail_on, lost, problems))

@@ -35,10 +35,17 @@ def command(trace: Path, packet: int | None, format_name: str | None) -> None:
 
     try:
         format_ = registry.named(format_name) if format_name else registry.detect(trace)
+        last, shown = -1, False
         for found in oracle.records(trace, format_ or registry.reader(registry.READERS[-1])):
+            if found.event != "damage":
+                last = max(last, found.packet)
             if packet is None or found.packet == packet:
+                shown |= found.event != "damage"
                 fields = {"time": found.time, **found.fields} if found.time is not None else found.fields
                 text = " ".join(f"{name}={value}" for name, value in fields.items())
                 click.echo(f"{found.file} packet {found.packet} offset {found.offset} {found.event}: {text}")
+        if not shown:
+            there = f"no packet {packet} in it: the last is packet {last}" if last >= 0 else "no packets in it"
+            raise UserError(f"{trace}: {there}")
     except LoadError as error:
         raise UserError(str(error)) from error

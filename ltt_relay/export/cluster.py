@@ -28,8 +28,13 @@ def connected(address: str) -> Iterator[tuple[Callable[[], Executor], int]]:
     """
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_host_port
     except ImportError as error:
         raise ConvertError(f"--dask needs Dask ({error}): pip install 'ltt-relay[dask]'") from error
+    try:
+        parse_host_port(address.rpartition("://")[2])
+    except ValueError:
+        raise ConvertError(f"--dask {address}: an address such as tcp://192.0.2.1:8786 was expected") from None
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -62,15 +62,21 @@ class Manifest:
         before: dict[str, Any] = {}
         if self.path.exists():
             before, self.done = read(self.path)
-            if before and not resume:
+            if self.done and not resume:
                 raise ConvertError(f"{self.path} exists: choose another directory, or go on with --resume")
+            before = before if self.done else {}  # nothing came of it: it is begun anew
         if before and before != head:
             changed = [f"{key} {before.get(key)!r}, now {head[key]!r}" for key in head if before.get(key) != head[key]]
             raise ConvertError(f"{self.path} is of another conversion: {'; '.join(changed)}; --resume needs the same")
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b", buffering=0)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b", buffering=0)
+        except (FileExistsError, NotADirectoryError):
+            raise ConvertError(f"{directory} is not a directory: choose another with -o") from None
+        except OSError as error:
+            raise ConvertError(f"{directory} cannot be written to: {error.strerror}") from error
         # What a kill cut off goes, so that the next line begins on one of its own.
-        whole = self.path.read_bytes().rfind(b"\n") + 1
+        whole = self.path.read_bytes().rfind(b"\n") + 1 if before else 0
         self._file.truncate(whole)
         if not before:
             self.add(head)

@@ -21,7 +21,7 @@ from ltt_relay.cli import main
 from ltt_relay.export import parts
 from ltt_relay.export.batch import convert
 from ltt_relay.export.convert import FORMATS, Options, Result, convert_trace
-from ltt_relay.export.manifest import ConvertError
+from ltt_relay.export.manifest import ConvertError, Manifest
 from ltt_relay.export.traces import find_traces
 from ltt_relay.testing import write_trace
 from ltt_relay.testing.blktrace import write_blktrace
@@ -77,6 +77,35 @@ def test_globs_and_state_records_are_merged_too(trace: Path, tmp_path: Path) -> 
     assert pd.read_csv(tmp_path / "csv/merged.csv")["payload"].tolist() == frame["payload"].tolist()
     (result,) = convert([trace], tmp_path / "none", Options(events=("shed_switch",)))
     assert result.error.startswith(f"no event 'shed_switch' in trace {trace}; near: sched_switch")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("convert TRACE -o TRACE/metadata", 1, "metadata is not a directory: choose another with -o"),
+        ("convert TRACE -o /proc/none", 1, "/proc/none cannot be written to"),
+        ("convert TRACE -o OUT --since noon", 2, "Invalid value for --since: 'noon' is no time"),
+        ("convert TRACE -o OUT --event sched_swich", 1, "no event 'sched_swich' in trace"),
+        ("dump TRACE --packet 999", 1, "no packet 999 in it: the last is packet 3"),
+        ("dump OTHER", 1, "no packets in it"),
+        ("cnvert TRACE", 2, "no command 'cnvert'; near: convert"),
+    ],
+)
+def test_wrong_usage_says_what_to_do(trace: Path, tmp_path: Path, words: str, status: int, said: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_bytes(bytes(1000))
+    places = {"TRACE": str(trace), "OUT": str(tmp_path / "out"), "OTHER": str(tmp_path / "other")}
+    for name, path in places.items():
+        words = words.replace(name, path)
+    done = CliRunner().invoke(main, words.split())
+    assert (done.exit_code, done.exception.__class__) == (status, SystemExit)
+    assert said in done.stderr
+
+
+def test_a_conversion_that_came_to_nothing_is_begun_anew(trace: Path, tmp_path: Path) -> None:
+    Manifest(tmp_path, {}, resume=False).__exit__(None, None, None)
+    (result,) = convert([trace], tmp_path, Options())
+    assert (result.status, len((tmp_path / "manifest.jsonl").read_text().splitlines())) == ("done", 2)
 
 
 def test_merged_json_lines_have_the_payload_as_an_object(trace: Path, tmp_path: Path) -> None:
