@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ltt_relay.cli import COMMANDS, examples, format_option
+from ltt_relay.cli.opening import open_part, part_options, writing
 
 __all__ = ("KINDS", "command")
 
@@ -35,7 +36,8 @@ KINDS = {
 _EXAMPLES = examples(
     """
     ltt-relay plot trace timeline -o timeline.png
-    ltt-relay plot trace latency -o latency.svg
+    ltt-relay plot trace latency -o latency.svg --since +2s --until +5s
+    ltt-relay plot trace critical-path --tid 4711 -o path.png
     """
 )
 
@@ -52,25 +54,30 @@ class _Command(click.Command):
 @click.command("plot", short_help=COMMANDS["plot"], cls=_Command, epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
-@click.option("--dpi", type=click.IntRange(30, 600), default=120, show_default=True)
-@click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
-@click.option("--until", metavar="TIME", help="Before this time.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Where to; the suffix says how.",
+)
+@click.option("--dpi", type=click.IntRange(30, 600), default=120, show_default=True, help="Pixels per inch.")
+@click.option("--tid", type=int, help="The task whose critical path is drawn. [default: the recorded command's]")
+@part_options
 @format_option
 def command(
-    trace: Path, format_name: str | None, kind: str, output: Path, dpi: int, since: str | None, until: str | None
-) -> None:
+    trace: Path, format_name: str | None, kind: str, output: Path, dpi: int, tid: int | None, since: str | None,
+    until: str | None,
+) -> None:  # fmt: skip
     """Draw KIND of TRACE into FILE; its suffix says how: .png, .svg or .pdf."""
-    import ltt_relay
-    from ltt_relay import plot
-    from ltt_relay.analysis import Window
-
     if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise click.BadParameter(f"{output.name}: .png, .svg or .pdf was expected", param_hint="--output")
-    opened: ltt_relay.Trace | Window = ltt_relay.open(trace, format_name)
-    if since or until:
-        try:
-            opened = Window(opened, since, until)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-    plot.KINDS[kind](opened).savefig(output, dpi=dpi)
+    if tid is not None and kind != "critical-path":
+        raise click.BadParameter(f"goes with critical-path, not with {kind}", param_hint="--tid")
+    from ltt_relay import plot
+
+    opened = open_part(trace, format_name, since, until)
+    made = plot.KINDS[kind](opened) if tid is None else plot.critical(opened, tid)
+    with writing(output):
+        made.savefig(output, dpi=dpi)

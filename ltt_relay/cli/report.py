@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ltt_relay.cli import COMMANDS, examples, format_option
+from ltt_relay.cli.opening import open_part, part_options, writing
 
 __all__ = ("SECTIONS", "command")
 
@@ -70,8 +71,7 @@ class _Command(click.Command):
     "--only", multiple=True, type=click.Choice(list(SECTIONS)), metavar="SECTION", help="Only this section; repeatable."
 )
 @click.option("--rows", type=click.IntRange(1), default=15, show_default=True, help="Rows of each table, as text.")
-@click.option("--since", metavar="TIME", help="From this time on: ISO 8601, +1.5s from the begin, -2s from the end.")
-@click.option("--until", metavar="TIME", help="Before this time.")
+@part_options
 @format_option
 def command(
     trace: Path, format_name: str | None, html: Path | None, as_json: bool, only: tuple[str, ...], rows: int,
@@ -80,16 +80,9 @@ def command(
     """Tell what happened in TRACE: scheduling, system calls, interrupts, faults, I/O, timers, locks, losses."""
     if html is not None and (as_json or only):
         raise click.UsageError("--html writes the whole report: it goes with neither --json nor --only")
-    import ltt_relay
-    from ltt_relay.analysis import Window
     from ltt_relay.analysis.report import as_object, text
 
-    opened: ltt_relay.Trace | Window = ltt_relay.open(trace, format_name)
-    if since or until:
-        try:
-            opened = Window(opened, since, until)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+    opened = open_part(trace, format_name, since, until)
     if as_json:
         click.echo(json.dumps(as_object(opened, only)))
     elif html is None:
@@ -97,4 +90,5 @@ def command(
     else:
         from ltt_relay.plot.page import page
 
-        html.write_text(page(opened), encoding="utf-8")
+        with writing(html):
+            html.write_text(page(opened), encoding="utf-8")

@@ -15,6 +15,7 @@ import ltt_relay
 from ltt_relay import analysis, plot
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.analysis.report import as_object, names, sections, text
+from ltt_relay.cli import main
 from ltt_relay.cli.plot import KINDS
 from ltt_relay.cli.report import SECTIONS
 from ltt_relay.cli.report import command as report
@@ -283,6 +284,29 @@ def test_the_command_takes_sections_and_says_which_there_are(three: ltt_relay.Tr
     assert run(report, [str(three.path), "--only", "all"]).exit_code == 2
     assert run(report, [str(three.path), "--json", "--html", "x"]).exit_code == 2
     assert list(SECTIONS) == names()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--since", "+1s"], "there is nothing from +1s: it lasts 2 µs"),
+        (["--since", "+500ns", "--until", "+400ns"], "there is nothing from +500ns until +400ns"),
+        (["-o", "/proc/none/a.png"], "/proc/none/a.png: cannot be written: No such file or directory"),
+        (["--since", "soon"], "'soon' is no time"),
+        (["--tid", "10"], "goes with critical-path"),
+        (["-o", "a.jpeg"], ".png, .svg or .pdf was expected"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(words: list[str], said: str, three: ltt_relay.Trace) -> None:
+    done = CliRunner().invoke(main, ["plot", str(three.path), "rates", "-o", "/dev/null/a.png", *words])
+    assert done.exit_code in {1, 2}
+    assert said in done.output
+
+
+def test_the_critical_path_of_a_task_that_is_named(three: ltt_relay.Trace, tmp_path: Path) -> None:
+    words = ["plot", str(three.path), "critical-path", "--tid", "20", "-o", str(tmp_path / "a.svg")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert (tmp_path / "a.svg").exists()
 
 
 def test_tasks_without_names_are_told_apart_by_number(tmp_path: Path) -> None:
