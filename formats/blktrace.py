@@ -64,6 +64,7 @@ CATEGORIES: Final = {
 }  # fmt: skip
 
 _PIECE: Final = 1 << 20
+_FEW: Final = 1 << 13
 _SIZE: Final = {7: 48, 8: 64}
 _NUMBERED = re.compile(r"(.*)\.(\d+)")
 
@@ -225,9 +226,13 @@ def _index(file: Path, number: int, kind: _Kind, loaded: Loaded) -> None:
                 cpu = header.unpack(begin)[cpu_at] & 0xFFFF
             end = size - at
             if end > 2 * _PIECE:
-                # A record is seldom long, but its length has 16 bits, and eight of them are looked at.
                 stream.seek(at + _PIECE)
-                end = _PIECE + _next_record(stream.read(1 << 20), kind, header)
+                some = stream.read(_FEW)
+                found = _next_record(some, kind, header)
+                if found == _FEW:
+                    # A record is seldom long, but its length has 16 bits, and eight of them are looked at.
+                    found = _next_record(some + stream.read(_PIECE - _FEW), kind, header)
+                end = _PIECE + found
             loaded.packets.append(Packet(number, at, 0, end, cpu, 0, None))
             at += end
 

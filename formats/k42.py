@@ -8,6 +8,7 @@ from its end the BUFFER_END record is.
 
 from __future__ import annotations
 
+import functools
 import struct as _struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,6 +75,7 @@ def _layouts(clock: int) -> dict[int, tuple[Slot, ...]]:
     return {number: _aligned(slots) for number, slots in own.items()}
 
 
+@functools.cache
 def format_of(clock: int = 4, details: int = -1) -> Format:
     """Return the format; clock: bytes of each half of a wall clock, which two kinds of writer have differently."""
     layouts = _layouts(clock)

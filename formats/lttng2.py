@@ -38,6 +38,7 @@ from ltt_relay.formats.lttng2_layout import (
     SubBuffer,
     alignments,
     header_of,
+    header_size,
     machine,
     sub_buffers,
     walk,
@@ -299,7 +300,7 @@ def _packets(
         low = header.cycle_count_begin * scale[0] // scale[1]
         loaded.packets.append(
             Packet(
-                number, piece.offset, header_of(header.minor, file.order).sizeof(), piece.content, file.cpu,
+                number, piece.offset, header_size(header.minor), piece.content, file.cpu,
                 low, None, stream, i, ticks=header.cycle_count_begin,
                 scale=scale, origin=(0, 0), lost={"full": header.get("events_lost", 0)},
             )

@@ -82,6 +82,12 @@ def header_of(minor: int, order: str) -> construct.Struct:
 
 
 @functools.cache
+def header_size(minor: int) -> int:
+    """Return the bytes of such a header."""
+    return int(header_of(minor, LITTLE).sizeof())
+
+
+@functools.cache
 def _reader(minor: int, order: str) -> Callable[..., Any]:
     return unpacker(header_of(minor, order))
 
@@ -125,7 +131,6 @@ def sub_buffers(file: Path, order: str, cpu: int, problems: list[Problem]) -> It
                 wrong = f"{len(data)} bytes"
             else:
                 minor = data[21]
-                layout = header_of(minor, order)
                 header = _reader(minor, order)(data.ljust(72, b"\0"))
                 if header.magic != MAGIC or header.major != 2 or minor > 6:
                     wrong = f"magic 0x{header.magic:08X}, version {header.major}.{minor}"
@@ -149,8 +154,9 @@ def sub_buffers(file: Path, order: str, cpu: int, problems: list[Problem]) -> It
                 expected = "a sub-buffer that was closed"
                 problems.append(Problem(file.name, cpu, count, at, "unfinished", expected, "one that was not"))
                 length, content = size - at, size - at
-            if length < layout.sizeof() or not layout.sizeof() <= content <= length:
-                expected = f"a size of at least {layout.sizeof()} bytes and no more in use"
+            first = header_size(header.minor)
+            if length < first or not first <= content <= length:
+                expected = f"a size of at least {first} bytes and no more in use"
                 found = f"{length} bytes, {content} in use"
                 problems.append(Problem(file.name, cpu, count, at, "packet_header", expected, found))
                 return
@@ -184,7 +190,7 @@ def walk(data: bytes, piece: SubBuffer, order: str, parse: Callable[[Record], in
 
     """
     header, begin, content = piece.header, piece.offset, piece.content
-    first = header_of(header.minor, order).sizeof()
+    first = header_size(header.minor)
     name: Literal["little", "big"] = "little" if order == LITTLE else "big"
     words, times = alignments(header)
 

@@ -115,7 +115,7 @@ def holds(
 ) -> bool:  # fmt: skip
     """Say what `fits` says, sooner for what most payloads have behind part 0; fills nothing.
 
-    That is one text or list, or members of fixed size of which some are there under a condition.
+    That is one text, list or rest, or members of fixed size of which some are there under a condition.
     """
     if last - first == 1 and program[first, 8] == 0:
         row = program[first]
@@ -126,6 +126,8 @@ def holds(
         if row[0] == 3:
             count = integer(buf8, at + row[5], row[6], row[2] != 0, row[3] != 0)
             return bool(0 <= count <= (stop - at - row[15]) // row[1])
+        if row[0] == 4:
+            return True
     room = stop - at - program[first, 15]
     for r in range(first, last):
         if not _is_plain(program, r):
@@ -175,9 +177,25 @@ def locate(
             put(starts, i, a)
             put(sizes, i, nul(buf8, a, np.int64(at(stop, from_ + i))) - a)
         return
+    if one and row[0] == 4:
+        for i in range(count):
+            a = np.int64(at(place, from_ + i)) + head
+            end = np.int64(at(stop, from_ + i))
+            put(starts, i, a)
+            put(sizes, i, (nul(buf8, a, end) if row[7] != 0 else end) - a)
+        return
     plain = True
     for r in range(first, last):
         plain = plain and _is_plain(program, r)
+    if plain and last - first == 1 and not one:
+        # In variables, as the compiler does not know that nothing here writes to the program.
+        where, length, signs, mask, value, bytes_ = row[10], row[11], row[12], row[13], row[14], row[1]
+        for i in range(count):
+            a = np.int64(at(place, from_ + i))
+            told = integer(buf8, a + where, length, (signs & 1) != 0, (signs & 2) != 0)
+            put(starts, i, a + head)
+            put(sizes, i, bytes_ if told & mask == value else -1)
+        return
     if plain:
         for i in range(count):
             a = np.int64(at(place, from_ + i))

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ltt_relay.decode import parts
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
 from ltt_relay.decode.parts import MAX_PARTS, holds
-from ltt_relay.decode.plan import Place, Plan
+from ltt_relay.decode.plan import EventPlan, Place, Plan
 from ltt_relay.decode.timeline import Switches, Timeline, fill_tasks
 from ltt_relay.decode.trouble import report
 
@@ -75,7 +76,8 @@ def _scaled(passed: int, num: int, den: int) -> tuple[int, int]:
 def _settle(
     buf8: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, place: np.ndarray, stop: np.ndarray,
     time: np.ndarray, pk_base: np.ndarray, pk_origin: np.ndarray, pk_num: np.ndarray, pk_den: np.ndarray,
-    pk_begin: np.ndarray, program: np.ndarray, parts_of: np.ndarray, trouble: np.ndarray, found: int,
+    pk_begin: np.ndarray, choices: np.ndarray, program: np.ndarray, parts_of: np.ndarray, trouble: np.ndarray,
+    found: int,
 ) -> int:  # fmt: skip
     """Turn ticks into ns; give kind -1 and a row of trouble to what cannot be.
 
@@ -101,7 +103,13 @@ def _settle(
             k = np.int64(at(kind, i))
             if k >= 0 and at(parts_of, k) != at(parts_of, k + 1):
                 begin, end = np.int64(at(place, i)), np.int64(at(stop, i))
-                if not holds(buf8, begin, end, program, parts_of[k], parts_of[k + 1], starts, sizes):
+                where, size, signs, mask, value, least, more = choices[k]
+                if least >= 0:
+                    told = integer(buf8, begin + where, size, (signs & 1) != 0, (signs & 2) != 0)
+                    good = end - begin >= least + (more if told & mask == value else 0)
+                else:
+                    good = holds(buf8, begin, end, program, parts_of[k], parts_of[k + 1], starts, sizes)
+                if not good:
                     found = report(trouble, found, p, begin, 2, end - begin)
                     kind[i] = k = np.int64(-1)
             passed = at(ticks, i) - pivot
@@ -205,6 +213,24 @@ def _enter(
     return back
 
 
+def _choice(event: EventPlan) -> tuple[int, ...]:
+    """Return how long a payload has to be whose only condition is that of one member of fixed size.
+
+    That is (where the integer is that decides, its size, signs, mask and value; bytes without the member; its own),
+    as in a program of `parts.py`; -1 bytes for payloads that are not like that.
+    """
+    program = event.program
+    conditional = program[program[:, 8] != parts.ALWAYS]
+    if len(program) == 1 and program[0, 0] == parts.REST and not len(conditional):
+        return 0, 1, 0, 0, 1, event.need, 0
+    one = len(conditional) == 1 and conditional[0, 8] == parts.IF_EQUAL and conditional[0, 9] == 0
+    if not one or (program[:, 0] != parts.FIXED).any():
+        return 0, 0, 0, 0, 0, -1, 0
+    row = conditional[0]
+    sizes = int(program[:, 1].sum() - row[1])
+    return *(int(number) for number in row[10:15]), event.need + sizes, int(row[1])
+
+
 def _place(place: Place | None) -> tuple[int, int, int, int]:
     return (place.offset, place.size, place.signed, place.big) if place else (0, 0, 0, 0)
 
@@ -220,6 +246,7 @@ class RecordWalker(abc.ABC):
         self.need = np.array([event.need for event in plan.events], np.int64)
         self._own = np.array([_place(event.tid) for event in plan.events], np.int64).reshape(-1, 4)
         self._next = np.array(_place(plan.switch_next), np.int64)
+        self._choices = np.array([_choice(event) for event in plan.events], np.int64).reshape(-1, 7)
         self._lent = threading.local()
         #: By (file, offset, CPU) of a packet, filled by `count`: the task that its last switch went to, and, where the
         #: index does not have them, the times of its first and last record.
@@ -254,7 +281,9 @@ class RecordWalker(abc.ABC):
     ) -> tuple[Records, int]:
         records, found = self.find(buffer, starts, packets, trouble)
         clocks = (packets[name] for name in ("base", "origin", "num", "den", "begin"))
-        found = _settle(buffer.view(np.uint8), *records, *clocks, self.plan.program, self.plan.first, trouble, found)  # type: ignore[call-arg]
+        found = _settle(
+            buffer.view(np.uint8), *records, *clocks, self._choices, self.plan.program, self.plan.first, trouble, found
+        )  # type: ignore[call-arg]
         return records, int(found)
 
     def count(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import integer, put
+from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.plan import Place, Plan, member_place
 from ltt_relay.decode.records import Records, RecordWalker
 from ltt_relay.decode.trouble import report
@@ -38,6 +38,11 @@ def _find(
     """
     n = 0
     bad = 0
+    # In variables, as the compiler does not know that nothing here writes to the table.
+    id_at, id_size, id_signed, id_big = fields[0]
+    length_at, length_size, length_signed, length_big = fields[1]
+    time_at, time_size, time_signed, time_big = fields[2]
+    magic_at, magic_size, magic_signed, magic_big = fields[3]
     for p in range(begin.size):
         a = begin[p] + first[p]
         limit = end[p]
@@ -46,22 +51,22 @@ def _find(
         while a < limit and a + header <= limit:
             code = 0
             value = np.int64(0)
-            if fields[3, 1]:
-                value = _read(buf8, a, fields[3])
+            if magic_size:
+                value = integer(buf8, a + magic_at, magic_size, magic_signed != 0, magic_big != 0)
                 if value & magic_mask != magic_value:
                     code = 4
             id_ = np.int64(0)
-            if fields[0, 1]:
-                raw = _read(buf8, a, fields[0])
+            if id_size:
+                raw = integer(buf8, a + id_at, id_size, id_signed != 0, id_big != 0)
                 id_ = raw & id_mask
                 if raw & flag_mask:
                     id_ += flag_value
-            k = np.int64(kind_of_id[id_]) if 0 <= id_ < kind_of_id.size else np.int64(-1)
+            k = np.int64(at(kind_of_id, id_)) if 0 <= id_ < kind_of_id.size else np.int64(-1)
             length = np.int64(0)
-            if fields[1, 1]:
-                length = _read(buf8, a, fields[1]) + extra
+            if length_size:
+                length = integer(buf8, a + length_at, length_size, length_signed != 0, length_big != 0) + extra
             elif k >= 0:
-                length = skip + need[k]
+                length = skip + at(need, k)
             if code == 0 and (length < header or length <= 0 or length > limit - a):
                 code = 1
                 value = length
@@ -70,13 +75,13 @@ def _find(
                 bad = report(trouble, bad, p, a, code, value)
                 broken = True
                 break
-            if k < 0 or length < skip + need[k]:
+            if k < 0 or length < skip + at(need, k):
                 bad = report(trouble, bad, p, a, 3 if k < 0 else 2, id_ if k < 0 else length)
                 k = np.int64(-1)
             time = now
             known = False
-            if fields[2, 1]:
-                time = _read(buf8, a, fields[2])
+            if time_size:
+                time = integer(buf8, a + time_at, time_size, time_signed != 0, time_big != 0)
                 known = True
             elif k >= 0 and times[k, 1]:
                 time = _read(buf8, a + skip, times[k])
