@@ -10,26 +10,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import ClassVar
 
 import construct
 
 __all__ = (
     "Event", "Format", "Framing", "HeaderFraming", "LengthFraming", "Naming", "PacketClock", "Packets", "Stream",
-    "Switch", "UnknownEventError",
+    "Switch", "UnknownColumnError", "UnknownEventError",
 )  # fmt: skip
 
 
-class UnknownEventError(KeyError):
-    """An event name that the format (or the trace) does not have; the message lists near names."""
+class UnknownNameError(KeyError):
+    """A name that there is not; the message lists near ones."""
+
+    what: ClassVar = "name"
 
     def __init__(self, name: str, known: list[str], where: str) -> None:
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        near = get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else ""
-        super().__init__(name)
-        self.message = f"no event {name!r} in {where}{hint}"
+        super().__init__(name, known, where)
+        self.message = f"no {self.what} {name!r} in {where}{hint}"
 
     def __str__(self) -> str:
         return self.message
+
+
+class UnknownEventError(UnknownNameError):
+    """An event name that the format (or the trace) does not have."""
+
+    what = "event"
+
+
+class UnknownColumnError(UnknownNameError):
+    """A column that no event has."""
+
+    what = "column"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from ltt_relay.formats.base import Format
 
-__all__ = ("LoadError", "Loaded", "Name", "Packet", "Problem", "sum_losses")
+__all__ = ("MAX_CPU", "MAX_TIME", "LoadError", "Loaded", "Name", "Packet", "Problem", "sum_losses")
+
+#: The largest number of a CPU, and of ns, of ticks and of records lost, that a `Packet` may have.
+MAX_CPU: Final = 0xFFFF
+MAX_TIME: Final = (1 << 62) - 1
 
 
 class LoadError(ValueError):

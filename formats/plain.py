@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import construct
 
 from ltt_relay.formats.base import Format, HeaderFraming
-from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
+from ltt_relay.formats.loaded import MAX_CPU, MAX_TIME, Loaded, LoadError, Packet, Problem
 
 __all__ = ("check", "load_plain")
 
@@ -78,6 +78,7 @@ def _packets(
             content = min(_bytes(rule.content, fields, rule.unit, length), length, size - at)
             if length < max(header, 1) or content < header:
                 wrong = f"a packet of {length} bytes with {content} in use"
+        wrong = wrong or _impossible(format, fields)
         if wrong:
             expected = f"a packet header of {header} bytes"
             problems.append(Problem(file.name, cpu, count, at, "packet_header", expected, wrong))
@@ -88,6 +89,13 @@ def _packets(
         yield _packet(format, fields, number, at, header, content, fields.get(rule.cpu, cpu) if rule.cpu else cpu)
         at += length
         count += 1
+
+
+def _impossible(format: Format, fields: Any) -> str:  # noqa: A002
+    """Return what is told of the packet and cannot be, "" if nothing."""
+    rule, ticks = format.packets, MAX_TIME * format.clock.hz // 1_000_000_000
+    most = {rule.cpu: MAX_CPU, rule.begin: ticks, rule.end: ticks, rule.lost: MAX_TIME}
+    return next((f"{n} {fields[n]}" for n, limit in most.items() if n and not 0 <= fields[n] <= limit), "")
 
 
 def _bytes(rule: int | str | None, fields: Any, unit: int, otherwise: int) -> int:

@@ -17,18 +17,23 @@ from typing import Final
 from ltt_relay.formats.base import Event
 from ltt_relay.formats.ctf import KEYWORDS
 from ltt_relay.formats.fields import Field, chars, cstring, field, integer, pad, struct
+from ltt_relay.formats.layout import Scalar, resolve
 
 __all__ = ("KPROBE", "events")
 
 #: How the name of a kprobe's event begins; declared events are never called so.
 KPROBE: Final = "kprobe_"
 
-_EVENT: Final = re.compile(r"event\s*\{(.*?)fields\s*:=\s*struct\s*\{(.*?)\}\s*;\s*\}\s*;", re.DOTALL)
+# The text is cut at these, one after the other: one pattern for it all would take the cube of the text's length.
+_EVENT: Final = re.compile(r"\bevent\s*\{")
+_FIELDS: Final = re.compile(r"\bfields\s*:=\s*struct\s*\{")
+_END: Final = re.compile(r"\}\s*;\s*\}\s*;")
 _NAME: Final = re.compile(r'name\s*=\s*"([^"]*)"')
-_NUMBER: Final = re.compile(r"\b(id|stream_id)\s*=\s*(\d+)")
-_MEMBER: Final = re.compile(r"(\w+)\s+(\w+)\s*(?:\[(\d+)\])?")
+_NUMBER: Final = re.compile(r"\b(id|stream_id)\s*=\s*(\d{1,9})")
+_MEMBER: Final = re.compile(r"(\w+)\s+(\w+)\s*(?:\[(\d{1,9})\])?")
 _INTEGER: Final = re.compile(r"(u?)int(8|16|32|64)(_hex)?_t")
 _MAX_CHARS: Final = 4096
+_TID: Final = Scalar(4, signed=True, big=False)
 _MAX_ID: Final = 65535
 
 
@@ -79,7 +84,7 @@ def _event(head: str, body: str, first_id: int) -> Event | None:
     numbers = {key: int(value) for key, value in _NUMBER.findall(head)}
     if numbers.get("id", 0) < first_id:
         return None
-    if not name or not name[1] or numbers["id"] > _MAX_ID:
+    if not name or not name[1] or max(numbers.values()) > _MAX_ID:
         raise ValueError("no name, or an id that does not fit into 16 bits")
     try:
         members = _payload(body)
@@ -87,7 +92,7 @@ def _event(head: str, body: str, first_id: int) -> Event | None:
         raise ValueError(f"event {name[1]!r}: {error}") from None
     kprobe = name[1].startswith(KPROBE)
     doc = f"the kernel's function {name[1].removeprefix(KPROBE)} is entered" if kprobe else "declared from user space"
-    tid = "tid" if any(member.name == "tid" for member in members) else None
+    tid = "tid" if any(member.name == "tid" and resolve(member) == _TID for member in members) else None
     return Event(
         numbers["id"], name[1], "kprobe" if kprobe else "user", "custom", doc, struct(*members),
         stream=numbers.get("stream_id", 0), tid=tid,
@@ -99,9 +104,13 @@ def events(text: str, first_id: int) -> tuple[list[Event], list[str]]:
     found: dict[int, Event] = {}
     wrong: list[str] = []
     names: set[str] = set()
-    for head, body in _EVENT.findall(text):
+    for described in _EVENT.split(text)[1:]:
+        head, *fields = _FIELDS.split(described, maxsplit=1)
+        end = _END.search(fields[0]) if fields else None
+        if end is None:
+            continue
         try:
-            event = _event(head, body, first_id)
+            event = _event(head, fields[0][: end.start()], first_id)
         except ValueError as error:
             wrong.append(str(error))
             continue

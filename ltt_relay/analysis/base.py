@@ -74,6 +74,10 @@ class Window:
         """Return the problems of the whole trace."""
         return self.trace.problems
 
+    def schema(self, event: str) -> pd.DataFrame:
+        """Return `Trace.schema`."""
+        return self.trace.schema(event)
+
     @property
     def catalog(self) -> pd.DataFrame:
         """Return what occurs in this time: event, group, ltt_class, count."""
@@ -99,7 +103,8 @@ def load(trace: Source, needs: Mapping[str, Sequence[str]]) -> list[pd.DataFrame
         words = " and ".join(missing)
         options = " ".join(f"-e {event}" for event in missing)
         raise MissingEventError(f"this needs {words}, which {trace.path} does not have: record it with {options}")
-    columns = list(dict.fromkeys(column for some in needs.values() for column in some))
+    known = {column for event in needs for column in trace.schema(event)["column"]}
+    columns = [column for some in needs.values() for column in some if column in known]
     found = trace.frames(list(needs), columns=columns, time="ns")
     return [found[event] for event in needs]
 

@@ -34,9 +34,9 @@ KINDS: Final = ("mutex", "rt mutex", "percpu rwsem", "rwlock", "spinlock", "rwse
 
 def _arguments(trace: Source, rows: np.ndarray, count: int) -> np.ndarray:
     """The first arguments of some rows of sys_enter, as uint64 of shape (rows, count); 0 where there are fewer."""
-    table = trace.arrow(["sys_enter"], columns=["args"])["sys_enter"]
-    if "args" not in table.column_names:
+    if "args" not in set(trace.schema("sys_enter")["column"]):
         raise MissingEventError(f"this needs the arguments of system calls, which {trace.path} does not have")
+    table = trace.arrow(["sys_enter"], columns=["args"])["sys_enter"]
     lists: Any = table["args"].take(rows).combine_chunks()
     starts = lists.offsets.to_numpy()
     flat = lists.values.to_numpy(zero_copy_only=False).astype(np.uint64)

@@ -12,8 +12,8 @@ __all__ = ("CODES", "Problem", "TraceError")
 
 #: Stable codes of problems, and what each means.
 CODES: Final = {
-    "no_metadata": "the directory has no metadata: names of host and session are unknown, the clock's offset is taken "
-    "from the packets",
+    "no_metadata": "the directory has no metadata, or it does not tell all: names of host and session are unknown, the "
+    "clock's offset is taken from the packets",
     "packet_header": "what should be a packet's header is not; the next one that is was looked for",
     "truncated": "the file ends within a packet",
     "packet_trailer": "what should say where a packet ends does not; its end was walked to",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from ltt_relay.decode.names import Names
 from ltt_relay.decode.plan import Column
 from ltt_relay.decode.variable import VARIABLE, arrow_type
 
-__all__ = ("UTC_TIME", "arrow_table", "dtype_text", "event_frame")
+__all__ = ("UTC_TIME", "arrow_table", "dtype_text", "event_frame", "table")
 
 UTC_TIME: Final = pd.DatetimeTZDtype("ns", "UTC")
 _TEXT: Final = pd.StringDtype("pyarrow", na_value=np.nan)
@@ -66,7 +67,7 @@ def event_frame(output: Output, selection: Selection, names: Names, utc: bool) -
             data[name] = array
     for column in selection.columns[kind]:
         data[column.name] = _payload(output, column, names)
-    return pd.DataFrame(data, copy=False)
+    return pd.DataFrame(data, index=None if data else pd.RangeIndex(output.rows), copy=False)
 
 
 def arrow_table(output: Output, selection: Selection, names: Names, utc: bool) -> pa.Table:
@@ -97,6 +98,11 @@ def arrow_table(output: Output, selection: Selection, names: Names, utc: bool) -
 
 def _dictionary(codes: np.ndarray, names: list[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names, pa.string()))
+
+
+def table(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return rows as a frame that has the same dtypes if there are none."""
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dict(dtypes))
 
 
 def dtype_text(column: Column) -> str:

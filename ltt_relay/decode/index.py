@@ -12,6 +12,7 @@ import numpy as np
 
 from ltt_relay.decode.errors import Problem
 from ltt_relay.formats.layout import Blob, Scalar, members
+from ltt_relay.formats.loaded import MAX_CPU, MAX_TIME
 from ltt_relay.formats.ltt3 import HEADER_SIZE, MAGIC, PACKET
 
 __all__ = ("HEADER", "INDEX", "index_file")
@@ -34,6 +35,8 @@ HEADER: Final = _header_dtype()
 INDEX: Final = np.dtype([*HEADER.descr, ("file", "<i4"), ("offset", "<i8"), ("there", "<i8"), ("content", "<i8")])
 
 _SEARCH_CHUNK: Final = 1 << 20
+#: Bits of the largest packet: 1 GiB, 16 times the largest sub-buffer.
+_MAX_PACKET: Final = 1 << 33
 _PACKET_SIZE: Final = struct.Struct("<Q")
 _PACKET_SIZE_AT: Final = int(dict(HEADER.fields or {})["packet_size"][1])
 assert HEADER.itemsize == HEADER_SIZE
@@ -52,9 +55,9 @@ def _sound(headers: np.ndarray, uuid: bytes | None) -> np.ndarray:
     if uuid is not None:
         good &= h["uuid"] == np.void(uuid)
     good &= (h["header_size"] >= HEADER_SIZE) & (h["header_size"] % 8 == 0)
-    good &= (content % 8 == 0) & (size % 64 == 0) & (content <= size) & (size <= 1 << 40)
-    good &= content >= 8 * h["header_size"].astype(np.uint64)
-    sound: np.ndarray = good & (h["timestamp_end"] >= h["timestamp_begin"]) & (h["timestamp_end"] < 1 << 62)
+    good &= (content % 8 == 0) & (size % 64 == 0) & (content <= size) & (size <= _MAX_PACKET)
+    good &= (h["cpu_id"] <= MAX_CPU) & (content >= 8 * h["header_size"].astype(np.uint64))
+    sound: np.ndarray = good & (h["timestamp_end"] >= h["timestamp_begin"]) & (h["timestamp_end"] <= MAX_TIME)
     return sound
 
 
@@ -69,9 +72,9 @@ def _wrong(header: np.ndarray, uuid: bytes | None) -> str:
         return f"version {int(h['major'])}.{int(h['minor'])}"
     if uuid is not None and h["uuid"].tobytes() != uuid:
         return f"uuid {h['uuid'].tobytes().hex()}"
-    if h["timestamp_end"] < h["timestamp_begin"] or h["timestamp_end"] >= 1 << 62:
+    if h["timestamp_end"] < h["timestamp_begin"] or h["timestamp_end"] > MAX_TIME:
         return f"timestamps {int(h['timestamp_begin'])} to {int(h['timestamp_end'])}"
-    return ", ".join(f"{name} {int(h[name])}" for name in ("header_size", "content_size", "packet_size"))
+    return ", ".join(f"{name} {int(h[name])}" for name in ("header_size", "content_size", "packet_size", "cpu_id"))
 
 
 def _find_next(file: BinaryIO, start: int, size: int, uuid: bytes | None) -> int:

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from ltt_relay.decode.index import INDEX, index_file
 from ltt_relay.decode.packets import PACKETS, TASK_UNKNOWN
 from ltt_relay.decode.plan import Plan, compile_plan
 from ltt_relay.decode.source import Source
-from ltt_relay.formats.loaded import Loaded
+from ltt_relay.formats.base import Event
+from ltt_relay.formats.loaded import MAX_TIME, Loaded
 from ltt_relay.formats.ltt3 import FORMAT, LOST_REASONS, PACKET_FLAGS
 
 __all__ = ("Ltt3Source",)
@@ -52,14 +54,16 @@ class Ltt3Source(Source):
             raise TraceError(f"{path}: {what}; a trace is a directory with metadata, state_0 and events_N")
         problems: list[Problem] = []
         found = self._read_metadata(path, problems)
+        uuid = found.uuid.bytes if found.uuid else None
         files: list[Path] = []
         parts = []
+        why = ""
         for file in sorted(path.iterdir()):
             if file.name.startswith(".") or file.name == "metadata" or not file.is_file():
                 continue
             trouble: list[Problem] = []
             try:
-                rows = index_file(file, len(files), found.uuid.bytes if found.uuid else None, trouble)
+                rows = index_file(file, len(files), uuid, trouble)
             except OSError as error:
                 if not _STREAM.fullmatch(file.name):
                     problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "a file", str(error.strerror)))
@@ -68,43 +72,70 @@ class Ltt3Source(Source):
             if not rows.size and file.stat().st_size:
                 nothing = "no packet header of this trace"
                 problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "packets of LTT 3.0", nothing))
+                if _STREAM.fullmatch(file.name) and not why:
+                    why = f"; {file.name}: {trouble[0].expected} expected, {trouble[0].found} found"
                 continue
+            if uuid is None and rows.size:
+                uuid = rows["uuid"][0].tobytes()  # without metadata, the first file tells which session it is
             files.append(file)
             problems += trouble
             parts.append(rows)
         if not any(rows.size for rows in parts) and not any(_STREAM.fullmatch(file.name) for file in files):
             raise TraceError(
                 f"{path}: no stream files in it, of any format that is known here; of LTT 3.0, metadata, state_0, "
-                "events_0, events_1 … were expected"
+                f"events_0, events_1 … were expected{why}"
             )
         headers = np.concatenate(parts) if parts else np.zeros(0, INDEX)
         offset = found.wall_offset
         if offset is None:
-            offset = int(headers["wall_offset"][0]) if headers.size else 0
-        known = {event.name for event in FORMAT.events}
-        made = [event for event in found.events if event.name not in known]
-        for why in [
-            *found.wrong,
-            *(f"event {name!r} twice" for name in known & {event.name for event in found.events}),
-        ]:
-            problems.append(Problem("metadata", -1, -1, 0, "bad_event", "an event as the kernel describes it", why))
+            told = (int(offset) for offset in headers["wall_offset"])
+            offset = next(filter(metadata.is_offset, told), 0)
+        made = self._made_events(found, problems)
         format = replace(FORMAT, events=(*FORMAT.events, *made)) if made else FORMAT  # noqa: A001
-        loaded = Loaded(format, files, [], offset, found.uuid, dict(found.env), problems=problems)
+        session = UUID(bytes=uuid) if uuid else None
+        loaded = Loaded(format, files, [], offset, session, dict(found.env), problems=problems)
         super().__init__(path, loaded, None if made else _plan())
         self.headers = headers[self.set_packets(_packets(headers))]
         self._check_order()
 
     @staticmethod
+    def _made_events(found: metadata.Metadata, problems: list[Problem]) -> list[Event]:
+        """Return the events that the session got at run time, and tell of those that cannot be."""
+        known = {event.name for event in FORMAT.events}
+        streams = {stream.id for stream in FORMAT.streams}
+        wrong = [
+            *found.wrong,
+            *(f"event {event.name!r} twice" for event in found.events if event.name in known),
+            *(
+                f"event {event.name!r} in stream {event.stream}"
+                for event in found.events
+                if event.stream not in streams
+            ),
+        ]
+        expected = "an event as the kernel describes it"
+        problems += [Problem("metadata", -1, -1, 0, "bad_event", expected, why) for why in wrong]
+        return [event for event in found.events if event.name not in known and event.stream in streams]
+
+    @staticmethod
     def _read_metadata(path: Path, problems: list[Problem]) -> metadata.Metadata:
         file = path / "metadata"
+        found, why = metadata.Metadata(), "no such file"
         try:
-            return metadata.parse(file.read_text(errors="replace"))
+            if file.exists() and not file.is_file():
+                raise TraceError(f"{file}: not a file; the session's metadata, a text, was expected")
+            found = metadata.parse(file.read_text(errors="replace"))
+            why = ", ".join(
+                f"no {what}"
+                for what, told in (("uuid", found.uuid), ("offset of the clock", found.wall_offset))
+                if told is None
+            )
         except FileNotFoundError:
-            expected = "the session's file metadata"
-            problems.append(Problem("metadata", -1, -1, 0, "no_metadata", expected, "no such file"))
-            return metadata.Metadata()
+            pass
         except OSError as error:
             raise TraceError(f"{file}: {error.strerror}") from error
+        if why:
+            problems.append(Problem("metadata", -1, -1, 0, "no_metadata", "the session's file metadata", why))
+        return found
 
     def _check_order(self) -> None:
         packets, headers = self.packets, self.headers
@@ -133,7 +164,7 @@ class Ltt3Source(Source):
     def lost_counters(self, reason: str) -> np.ndarray:
         """Return the counters of the packet headers."""
         name = reason if reason == "overwritten" else f"lost_{reason}"
-        counters: np.ndarray = self.headers[name].astype(np.int64)
+        counters: np.ndarray = np.minimum(self.headers[name], MAX_TIME).astype(np.int64)
         return counters
 
     def details(self) -> dict[str, Any]:
@@ -152,7 +183,7 @@ def _packets(headers: np.ndarray) -> np.ndarray:
         packets[name] = headers[header]
     # A packet that is cut has fewer records than its header says, and a row of problems already.
     whole = 8 * headers["there"] >= headers["content_size"].astype(np.int64)
-    packets["records"] = np.where(whole, headers["records"].astype(np.int64), -1)
+    packets["records"] = np.where(whole, np.minimum(headers["records"], MAX_TIME).astype(np.int64), -1)
     told = headers["flags"] & PACKET_FLAGS["switches_complete"]
     packets["tid"] = np.where(told, headers["tid"], TASK_UNKNOWN)
     packets["num"] = packets["den"] = 1

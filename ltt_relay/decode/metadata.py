@@ -11,13 +11,15 @@ from ltt_relay.formats import tsdl
 from ltt_relay.formats.base import Event
 from ltt_relay.formats.ltt3 import FIRST_DYNAMIC_ID
 
-__all__ = ("Metadata", "parse")
+__all__ = ("Metadata", "is_offset", "parse")
 
-_ENV = re.compile(r"env\s*\{(.*?)\n\};", re.DOTALL)
-_ENTRY = re.compile(r'^\s*(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|(-?\d+));', re.MULTILINE)
+_ENV = re.compile(r"\benv\s*\{")
+_ENTRY = re.compile(r'^[ \t]*(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|(-?\d{1,19}));', re.MULTILINE)
 _UUID = re.compile(r'uuid\s*=\s*"([0-9a-fA-F-]{36})"')
-_OFFSET_S = re.compile(r"offset_s\s*=\s*(-?\d+)")
-_OFFSET = re.compile(r"offset\s*=\s*(-?\d+)")
+_OFFSET_S = re.compile(r"offset_s\s*=\s*(-?\d{1,19})")
+_OFFSET = re.compile(r"offset\s*=\s*(-?\d{1,19})")
+#: ns: with the largest time of a trace, this still fits into 64 bits.
+_MAX_OFFSET = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,23 @@ def _text(escaped: str) -> str:
 def parse(text: str) -> Metadata:
     """Return what is found; what is not there stays None or empty."""
     env: dict[str, str | int] = {}
-    if block := _ENV.search(text):
-        for name, quoted, number in _ENTRY.findall(block[1]):
+    if begin := _ENV.search(text):
+        for name, quoted, number in _ENTRY.findall(text[begin.end() : text.find("\n};", begin.end())]):
             env[name] = int(number) if number else _text(quoted)
-    uuid, seconds, rest = _UUID.search(text), _OFFSET_S.search(text), _OFFSET.search(text)
+    seconds, rest = _OFFSET_S.search(text), _OFFSET.search(text)
     offset = int(seconds[1]) * 1_000_000_000 + (int(rest[1]) if rest else 0) if seconds else None
     events, wrong = tsdl.events(text, FIRST_DYNAMIC_ID)
-    return Metadata(UUID(uuid[1]) if uuid else None, offset, env, events, wrong)
+    return Metadata(_uuid(text), offset if offset is None or is_offset(offset) else None, env, events, wrong)
+
+
+def is_offset(offset: int) -> bool:
+    """Whether wall clock and monotonic clock can be so many ns apart."""
+    return abs(offset) < _MAX_OFFSET
+
+
+def _uuid(text: str) -> UUID | None:
+    found = _UUID.search(text)
+    try:
+        return UUID(found[1]) if found else None
+    except ValueError:
+        return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 __all__ = ("EMPTY", "NameTable", "Names", "Told", "build_table", "code_dtype")
 
@@ -66,7 +67,8 @@ def build_table(parts: Sequence[Told]) -> NameTable:
     keys, times, names, dumped = keys[usable], times[usable], names[usable], dumped[usable]
     if not keys.size:
         return EMPTY
-    distinct, codes = np.unique(names.astype(str), return_inverse=True)
+    # As objects: an array of text would take the longest name's room for each.
+    codes, distinct = pd.factorize(names, sort=True)
     order = np.lexsort((np.arange(keys.size), times, keys))
     keys, times, codes, dumped = keys[order], times[order].astype(np.int64), codes[order], dumped[order]
     first = np.r_[True, keys[1:] != keys[:-1]]

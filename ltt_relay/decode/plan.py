@@ -338,10 +338,8 @@ class _Builder:
     def _column(self, column: Column, path: str) -> None:
         if not column.name:
             return
-        if column.name in self._taken:
+        while column.name in self._taken:
             column = replace(column, name=f"event_{column.name}")
-        if column.name in self._taken:
-            raise UnsupportedFieldError(f"{path}: there is a column {column.name} already")
         self._taken.add(column.name)
         self._columns.append(column)
 

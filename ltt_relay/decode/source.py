@@ -27,7 +27,7 @@ from ltt_relay.decode.walk_length import LengthWalker
 from ltt_relay.decode.walk_lttng0 import LttngWalker
 from ltt_relay.formats.base import HeaderFraming, LengthFraming, Naming
 from ltt_relay.formats.classic_walk import ClassicFraming
-from ltt_relay.formats.loaded import Loaded
+from ltt_relay.formats.loaded import MAX_CPU, Loaded
 from ltt_relay.formats.lttng0_layout import LttngFraming
 from ltt_relay.formats.lttng2_layout import CompactFraming
 
@@ -255,7 +255,7 @@ class Source:
             mask |= np.uint64(1) << np.uint64(self.plan.events[k].event.id % 64)
         chosen &= (packets["ids"] & mask) != 0
         if cpus is not None:
-            chosen &= np.isin(packets["cpu"], np.array(sorted(set(cpus)), np.int64))
+            chosen &= np.isin(packets["cpu"], [cpu for cpu in set(cpus) if 0 <= cpu <= MAX_CPU])
         return np.flatnonzero(chosen)
 
     def outputs(

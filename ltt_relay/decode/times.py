@@ -2,7 +2,7 @@
 """Points in time as users give them: since= and until=.
 
 int                     wall-clock ns since 1970
-datetime, Timestamp     naive ones mean UTC
+datetime, Timestamp     naive ones mean UTC; so does numpy.datetime64
 "2026-11-24 13:00"      ISO 8601 text, UTC unless it says otherwise
 "+1.5s"                 from the trace's begin          "-2s"   from its end          units: ns us ms s min h
 """
@@ -13,9 +13,13 @@ import re
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
+import numpy as np
+
 __all__ = ("Moment", "resolve")
 
-Moment: TypeAlias = "int | str | datetime"
+Moment: TypeAlias = "int | str | datetime | np.datetime64"
+
+_FORMS: Final = "wall-clock ns, ISO 8601 such as 2026-11-24T13:00:00.5Z, +1.5s or -2s"
 
 _UNITS: Final = {
     "ns": 1,
@@ -41,13 +45,20 @@ def resolve(moment: Moment, begin: int, end: int) -> int:
     """Return wall-clock ns; `begin` and `end` are the trace's.
 
     Raises:
-        ValueError: the text is none of the forms above.
+        ValueError: the text is none of the forms above, or the moment is no time (NaT).
+        TypeError: it is none of the types above.
 
     """
+    if isinstance(moment, (datetime, np.datetime64)) and moment != moment:
+        raise ValueError(f"{moment!r} is no time: {_FORMS} were expected")
     if isinstance(moment, datetime):
         return _nanoseconds(moment)
-    if not isinstance(moment, str):
+    if isinstance(moment, np.datetime64):
+        return int(moment.astype("datetime64[ns]").astype(np.int64))
+    if isinstance(moment, (int, np.integer)):
         return int(moment)
+    if not isinstance(moment, str):
+        raise TypeError(f"{moment!r} is of type {type(moment).__name__}: int, datetime or text was expected, {_FORMS}")
     text = moment.strip()
     if found := _RELATIVE.fullmatch(text):
         whole, _, fraction = found[2].partition(".")
@@ -62,7 +73,5 @@ def resolve(moment: Moment, begin: int, end: int) -> int:
     try:
         parsed = datetime.fromisoformat(_FRACTION.sub("", text))
     except ValueError:
-        raise ValueError(
-            f"{moment!r} is no time: wall-clock ns, ISO 8601 such as 2026-11-24T13:00:00.5Z, +1.5s or -2s were expected"
-        ) from None
+        raise ValueError(f"{moment!r} is no time: {_FORMS} were expected") from None
     return _nanoseconds(parsed) + (int(digits[:9].ljust(9, "0")) if digits else 0)

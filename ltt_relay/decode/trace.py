@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, fields
 from fnmatch import fnmatchcase
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
@@ -20,7 +22,7 @@ from ltt_relay.decode.opening import open_source
 from ltt_relay.decode.plan import BASE, Column
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import Moment
-from ltt_relay.formats.base import Event, Format, UnknownEventError
+from ltt_relay.formats.base import Event, Format, UnknownColumnError, UnknownEventError
 
 __all__ = ("Trace", "concatenate", "iterate", "open")
 
@@ -32,18 +34,25 @@ _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2*
 
 
 def _byte_count(size: int | str) -> int:
-    if isinstance(size, int):
-        return size
+    if not isinstance(size, str):
+        return int(size)
     number = size.strip().rstrip("BKMGiIbkmg ")
     try:
         return int(float(number) * _UNITS[size.strip()[len(number) :].strip().upper()])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise ValueError(f"{size!r} is no size: a number with B, KB, MB, GB, KiB, MiB or GiB was expected") from None
 
 
 def _kept(values: Iterable[T] | None) -> Collection[T] | None:
-    """What can be gone through more than once: an iterator cannot."""
+    """What can be gone through more than once: an iterator cannot, and the items of a text are not meant."""
+    if isinstance(values, str):
+        return [values]  # type: ignore[list-item]  # T is str
     return values if values is None or isinstance(values, Collection) else list(values)
+
+
+def _check_time(time: str) -> None:
+    if time not in ("utc", "ns"):
+        raise ValueError(f"time={time!r}: 'utc' or 'ns' was expected")
 
 
 def _means(word: str, event: Event) -> bool:
@@ -105,6 +114,18 @@ class Trace(Mapping[str, pd.DataFrame]):
             found.update((plan.events[kind].event.name, None) for kind in meant if kind in possible)
         return list(found)
 
+    def _kind(self, name: str) -> int:
+        """Return the kind of one event: neither a group nor a glob is one."""
+        if name not in self._plan.names:
+            raise UnknownEventError(name, list(self._plan.names), f"trace {self.path}")
+        return self._plan.names[name]
+
+    def _check_columns(self, columns: Iterable[str]) -> None:
+        known = dict.fromkeys([*BASE, *(column.name for event in self._plan.events for column in event.columns)])
+        for name in columns:
+            if name not in known:
+                raise UnknownColumnError(name, list(known), f"any event of trace {self.path}")
+
     def _select(self, events: str | Iterable[str] | None, columns: Iterable[str] | None) -> batch.Selection:
         plan = self._plan
         kinds = self._source.possible() if events is None else [plan.names[name] for name in self.matching(events)]
@@ -117,7 +138,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         begin, end = self._begin_end()
         low = -FOREVER if since is None else times.resolve(since, begin, end) - self._offset
         high = FOREVER if until is None else times.resolve(until, begin, end) - self._offset
-        return low, high
+        return max(-FOREVER, min(low, FOREVER)), max(-FOREVER, min(high, FOREVER))
 
     def _outputs(
         self,
@@ -129,11 +150,14 @@ class Trace(Mapping[str, pd.DataFrame]):
         time: TimeKind,
     ) -> tuple[batch.Selection, dict[str, batch.Output]]:
         """Decode; by event name, those that were asked for by name or occur in what is selected."""
-        events, columns = _kept(events), _kept(columns)
+        events, cpus, columns = _kept(events), _kept(cpus), _kept(columns)
+        _check_time(time)
         if self.strict:
             self._totals()
+        if columns is not None:
+            self._check_columns(columns)
         selection = self._select(events, columns)
-        named = {events} if isinstance(events, str) else set(events or ())
+        named = set(events or ())
         low, high = self._range(since, until)
         offset = self._offset if time == "utc" else 0
         outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables(), offset)
@@ -162,6 +186,8 @@ class Trace(Mapping[str, pd.DataFrame]):
 
         Raises:
             UnknownEventError: no such event; a KeyError that lists near names.
+            UnknownColumnError: no event has such a column; a KeyError that lists near names.
+            ValueError, TypeError: what was given for `since`, `until` or `time` means none.
             TraceError: strict, and there is a problem.
 
         """
@@ -221,6 +247,10 @@ class Trace(Mapping[str, pd.DataFrame]):
         """
         from ltt_relay.decode.dask import to_dask
 
+        self._kind(event)
+        columns = _kept(columns)
+        if columns is not None:
+            self._check_columns(columns)
         return to_dask(self, event, since, until, cpus, columns, time, partition_bytes)
 
     def edges(self, windows: Sequence[tuple[Moment | None, Moment | None]], time: TimeKind = "utc") -> list[int]:
@@ -244,7 +274,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         max_bytes: int | str = "256 MB",
     ) -> Iterator[dict[str, pd.DataFrame]]:
         """Yield what `frames` gives in consecutive windows of time; `max_bytes` bounds the frames of one."""
-        events, cpus = _kept(events), _kept(cpus)
+        events, cpus, columns = _kept(events), _kept(cpus), _kept(columns)
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.frames(events, low, high, cpus, columns, time)
 
@@ -259,7 +289,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         max_bytes: int | str = "256 MB",
     ) -> Iterator[dict[str, pa.Table]]:
         """Yield what `arrow` gives in consecutive windows of time."""
-        events, cpus = _kept(events), _kept(cpus)
+        events, cpus, columns = _kept(events), _kept(cpus), _kept(columns)
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.arrow(events, low, high, cpus, columns, time)
 
@@ -277,6 +307,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         """
         from ltt_relay.decode.merge import merge_tables
 
+        _check_time(time)
         streams = self._source.format.event_streams
         if events is None:
             events = [name for name in self if self._plan.events[self._plan.names[name]].event.stream in streams]
@@ -305,6 +336,7 @@ class Trace(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return the frame of one event; empty with its real dtypes if it does not occur."""
+        self._kind(name)
         return self.frames([name])[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -314,6 +346,12 @@ class Trace(Mapping[str, pd.DataFrame]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __eq__(self, other: object) -> bool:
+        """Traces are compared by identity: a Mapping's way would decode both, and compare frames."""
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)
@@ -332,12 +370,11 @@ class Trace(Mapping[str, pd.DataFrame]):
             for event, n in zip(self._plan.events, totals, strict=True)
             if n
         ]
-        return pd.DataFrame(rows, columns=["event", "group", "ltt_class", "count"])
+        return frames.table(rows, {"event": "str", "group": "str", "ltt_class": "str", "count": "int64"})
 
     def schema(self, event: str) -> pd.DataFrame:
         """The columns of an event's frame: column, dtype, unit, meaning."""
-        self._select([event], None)
-        plan = self._plan.events[self._plan.names[event]]
+        plan = self._plan.events[self._kind(event)]
         rows = [
             ("timestamp", str(frames.UTC_TIME), "ns", "when"),
             ("cpu", "uint16", "", "on which CPU"),
@@ -371,9 +408,9 @@ class Trace(Mapping[str, pd.DataFrame]):
     def problems(self) -> pd.DataFrame:
         """Damage: file, cpu, packet, offset, code, expected, found; the codes are in `ltt_relay.decode.errors`."""
         self._source.counts()
-        columns = list(Problem.__dataclass_fields__)
         found = sorted(dict.fromkeys(self._source.problems), key=lambda p: (p.file, p.offset, p.packet, p.code))
-        return pd.DataFrame([[getattr(p, c) for c in columns] for p in found], columns=columns)
+        dtypes = {f.name: "int64" if f.type == "int" else "str" for f in fields(Problem)}
+        return frames.table([astuple(problem) for problem in found], dtypes)
 
     def _begin_end(self) -> tuple[int, int]:
         begin, end = self._source.span or (-self._offset, -self._offset)
@@ -409,8 +446,9 @@ class Trace(Mapping[str, pd.DataFrame]):
         }
 
     def _records(self) -> int:
-        told = self._source.packets["records"]
-        return int(told.sum()) if (told >= 0).all() else int(self._source.counts().sum())
+        told, content = self._source.packets["records"], self._source.packets["content"]
+        possible = (told >= 0) & (told <= content)
+        return int(told.sum()) if possible.all() else int(self._source.counts().sum())
 
     # ---------------------------------------------------------------------------------------------------- the rest
 
@@ -426,14 +464,14 @@ class Trace(Mapping[str, pd.DataFrame]):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Trace, (str(self.path), self.format_name, self.strict)
+        return Trace, (str(self.path.absolute()), self.format_name, self.strict)
 
     def __repr__(self) -> str:
         facts = self.info
         return f"<Trace {self.path}: {facts['format']}, {facts['cpus']} CPUs, {facts['records']} records>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>".replace("<Trace", "&lt;Trace").replace("records>", "records&gt;")
+        return f"<p>{escape(repr(self))}</p>"
 
 
 def _meaning(column: Column) -> str:
@@ -468,20 +506,22 @@ def concatenate(paths: Iterable[str | Path], **options: Any) -> dict[str, pd.Dat
     """Return the frames of many traces, one behind the other, with a first column `trace` that has the path."""
     collected: dict[str, list[pd.DataFrame]] = {}
     known = [str(path) for path in paths]
+    dtype = pd.CategoricalDtype(list(dict.fromkeys(known)))
     for path, found in iterate(known, **options):
         for name, frame in found.items():
-            frame.insert(0, "trace", pd.Series(pd.Categorical([path] * len(frame), categories=known)))
+            frame.insert(0, "trace", pd.Categorical([path] * len(frame), dtype=dtype))
             collected.setdefault(name, []).append(frame)
     return {name: _joined(parts) for name, parts in collected.items()}
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Return frames one behind the other; a column of categories has those of all of them."""
-    for column in parts[0]:
-        if isinstance(parts[0][column].dtype, pd.CategoricalDtype):
-            known = dict.fromkeys(name for part in parts for name in part[column].cat.categories)
-            for part in parts:
-                part[column] = part[column].cat.set_categories(list(known))
+    for column in dict.fromkeys(name for part in parts for name in part):
+        # Traces of other formats may have another column of that name, or none.
+        having = [part for part in parts if column in part and isinstance(part[column].dtype, pd.CategoricalDtype)]
+        known = list(dict.fromkeys(name for part in having for name in part[column].cat.categories))
+        for part in having:
+            part[column] = part[column].cat.set_categories(known)
     return pd.concat(parts, ignore_index=True)
 
 

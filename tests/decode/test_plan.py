@@ -265,7 +265,6 @@ _SEQUENCE = f.field("s", f.sequence("n", f.u8), "")
         ([f.field("n", f.u8, ""), f.field("w", f.when_flag("n", "a", f.u8), "")], "event.w: n has no 'a'"),
         ([f.field("n", f.optional(f.u8), ""), f.field("s", f.optional(f.sized("n")), "")], "event.s: n need not be"),
         ([f.field("x", f.chars(0), "")], "event.x: it has no bytes"),
-        ([f.field("cpu", f.u8, ""), *[f.field("event_cpu", f.u8, "")] * 3], "there is a column event_event_cpu"),
         ([f.field("o", f.optional(f.nested(f.field("t", f.cstring(), ""))), "")], "event.o: a struct that may be"),
     ],
 )  # fmt: skip

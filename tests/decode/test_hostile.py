@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Traces of LTT 3.0 that no kernel would write: each is read as far as it goes, and what is wrong is told."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import ltt_relay
+from ltt_relay.decode import metadata
+from ltt_relay.formats import ctf
+from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, MAGIC, PACKET, RECORD
+
+_UUID = UUID(int=0x1234567890)
+_OFFSET = 1_795_000_000_000_000_000
+_T = 10**12
+_TEXT = ctf.metadata(FORMAT, _UUID, {"hostname": "h"}, _OFFSET)
+Record = tuple[int, int, bytes]
+
+
+def _record(event: str | int, payload: Any, at: int) -> Record:
+    number, body = event, payload
+    if isinstance(event, str):
+        number, body = FORMAT.event(event).id, FORMAT.event(event).payload.build(payload)
+    return int(number), at, RECORD.build({"timestamp": at & 0xFFFFFFFF, "id": number, "length": 8 + len(body)}) + body
+
+
+def _packet(entries: list[Record], **header: Any) -> bytes:
+    data, bitmap = b"", 0
+    for number, _, record in entries:
+        data = data.ljust(len(data) + -len(data) % 8, b"\0") + record
+        bitmap |= 1 << number % 64
+    size = HEADER_SIZE + len(data) + -len(data) % 8
+    values = dict.fromkeys((member.name for member in PACKET.subcons), 0) | {
+        "uuid": _UUID.bytes, "magic": MAGIC, "major": 3, "header_size": HEADER_SIZE, "packet_size": 8 * size,
+        "content_size": 8 * (HEADER_SIZE + len(data)), "timestamp_begin": _T, "timestamp_end": entries[-1][1],
+        "tid": -1, "tgid": -1, "wall_offset": _OFFSET, "event_ids": bitmap, "records": len(entries),
+    }  # fmt: skip
+    return bytes(PACKET.build(values | header)).ljust(HEADER_SIZE) + data.ljust(size - HEADER_SIZE, b"\0")
+
+
+def _switch(at: int, to: int = 5) -> Record:
+    fields = {"prev_pid": 0, "next_pid": to, "prev_prio": 120, "next_prio": 120, "prev_state": 0}
+    return _record("sched_switch", fields, at)
+
+
+_THREE = [_switch(_T), _switch(_T + 10), _switch(_T + 20)]
+
+
+def _write(path: Path, text: str | None = _TEXT, **files: bytes) -> Path:
+    path.mkdir()
+    if text is not None:
+        (path / "metadata").write_text(text)
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return path
+
+
+def _codes(trace: ltt_relay.Trace) -> list[str]:
+    return sorted(set(trace.problems["code"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["event{" * 20_000, "event{fields:=struct{" * 2000, "env{" * 20_000, "\n" * 50_000 + "x", 'env {\na = "\\' * 9000],
+    ids=range(5),
+)
+def test_a_long_text_of_metadata_takes_no_time_to_speak_of(text: str) -> None:
+    begun = time.process_time()
+    metadata.parse(text)
+    assert time.process_time() - begun < 5  # what grew with the square or the cube of it took minutes
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (str(_UUID), "-" * 36),
+        ("offset_s = 1795000000", "offset_s = 99999999999999999999"),
+        ("offset_s = 1795000000", "offset_s = " + "9" * 5000),
+        (_TEXT, "\0{{{"),
+    ],
+    ids=range(4),
+)
+def test_metadata_that_does_not_tell_is_a_problem(before: str, after: str, tmp_path: Path) -> None:
+    trace = ltt_relay.open(_write(tmp_path / "t", _TEXT.replace(before, after), events_0=_packet(_THREE)))
+    assert _codes(trace) == ["no_metadata"]
+    assert trace["sched_switch"]["timestamp"].astype("int64").tolist() == [_OFFSET + _T + n for n in (0, 10, 20)]
+
+
+def test_metadata_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = _write(tmp_path / "t", None, events_0=_packet(_THREE))
+    os.mkfifo(path / "metadata")
+    with pytest.raises(ltt_relay.TraceError, match="not a file"):
+        ltt_relay.open(path)
+
+
+@pytest.mark.parametrize("offset", [-(1 << 63), (1 << 63) - 1])
+def test_an_impossible_offset_in_the_packets_is_not_used(offset: int, tmp_path: Path) -> None:
+    trace = ltt_relay.open(_write(tmp_path / "t", None, events_0=_packet(_THREE, wall_offset=offset)))
+    assert trace.frames()["sched_switch"]["timestamp"].astype("int64").tolist()[0] == trace.info["begin"] == _T
+
+
+def test_two_sessions_in_one_directory_are_not_mixed_without_metadata(tmp_path: Path) -> None:
+    other = _packet(_THREE, uuid=bytes(16), cpu_id=1)
+    trace = ltt_relay.open(_write(tmp_path / "t", None, events_0=_packet(_THREE), events_1=other))
+    assert len(trace["sched_switch"]) == 3
+    assert trace.info["uuid"] == str(_UUID)
+    assert _codes(trace) == ["no_metadata", "not_a_stream"]
+
+
+@pytest.mark.parametrize(
+    "header", [{"cpu_id": 70_000}, {"cpu_id": (1 << 31) + 1}, {"packet_size": 1 << 36, "content_size": 1 << 36}]
+)
+def test_an_impossible_header_is_damage(header: dict[str, int], tmp_path: Path) -> None:
+    bad = _packet(_THREE, **header, lost_full=5)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(_THREE) + bad))
+    assert _codes(trace) == ["packet_header"]
+    assert (len(trace["sched_switch"]), len(trace.gaps)) == (3, 0)
+    with pytest.raises(ltt_relay.TraceError, match=r"packet header .* expected"):
+        ltt_relay.open(_write(tmp_path / "u", events_0=bad))
+
+
+def test_counters_that_fill_64_bits_stay_positive(tmp_path: Path) -> None:
+    packet = _packet(_THREE, lost_full=(1 << 63) + 5, records=(1 << 64) - 1)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=packet))
+    assert trace.info["records"] == 3
+    assert trace.info["lost"] == trace.gaps["count"].sum() > 1 << 61
+    assert _codes(trace) == ["record_count"]
+
+
+def _event(body: str, name: str = "cust", stream: str = "0", number: str = "256") -> str:
+    head = f'name = "{name}"; id = {number}; stream_id = {stream};'
+    return f"event {{ {head} fields := struct {{ {body} }}; }};\n"
+
+
+@pytest.mark.parametrize("tid", ["uint64_t tid;", "int16_t tid;", "utf8_t tid[4];", "string tid;"])
+def test_a_field_called_tid_that_is_none_does_not_hide_the_trace(tid: str, tmp_path: Path) -> None:
+    packet = _packet([*_THREE, _record(256, bytes(16), _T + 30)])
+    trace = ltt_relay.open(_write(tmp_path / "t", _TEXT + _event(tid), events_0=packet))
+    assert list(trace["cust"]) == ["timestamp", "cpu", "tid", "comm", "event_tid"]
+    assert (len(trace["cust"]), len(trace["sched_switch"])) == (1, 3)
+
+
+def test_fields_called_as_base_columns_and_as_what_those_become(tmp_path: Path) -> None:
+    body = "int32_t tid; int32_t cpu; int32_t event_cpu; int32_t event; int32_t timestamp; int32_t comm;"
+    packet = _packet([_record(256, b"".join(bytes([n, 0, 0, 0]) for n in range(1, 7)), _T)])
+    trace = ltt_relay.open(_write(tmp_path / "t", _TEXT + _event(body), events_0=packet))
+    payload = {"event_cpu": 2, "event_event_cpu": 3, "event": 4, "event_timestamp": 5, "event_comm": 6}
+    row = trace["cust"].iloc[0]
+    assert row["tid"] == 1
+    assert {name: row[name] for name in payload} == payload
+    assert trace.merged()["payload"][0] == " ".join(f"{name}={value}" for name, value in payload.items())
+
+
+@pytest.mark.parametrize(("stream", "number"), [("7", "256"), ("9" * 30, "256"), ("0", "9" * 5000)], ids=range(3))
+def test_an_event_of_no_stream_or_id_is_told(stream: str, number: str, tmp_path: Path) -> None:
+    text = _TEXT + _event("int32_t tid;", stream=stream, number=number)
+    trace = ltt_relay.open(_write(tmp_path / "t", text, events_0=_packet(_THREE)))
+    assert _codes(trace) == ["bad_event"]
+    assert len(trace["sched_switch"]) == 3
+
+
+def test_one_long_name_does_not_make_all_names_long(tmp_path: Path) -> None:
+    names = [_record("state_irq", {"irq": 1, "name": "x" * 60_000}, _T)]
+    names += [_record("state_irq", {"irq": number % 4000, "name": f"y{number}"}, _T) for number in range(20_000)]
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    path = _write(tmp_path / "t", state_0=_packet(names, stream_id=1), events_0=_packet(_THREE))
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (1 << 30), before[1]))
+    try:
+        assert len(ltt_relay.open(path)["sched_switch"]) == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
