@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from ltt_relay.errors import UserError
@@ -24,6 +25,8 @@ __all__ = ("Recorder",)
 
 #: Bytes asked for in one read. The kernel hands out as many packets as there are and fit.
 _CHUNK: Final = 1 << 20
+#: Seconds between two looks at the metadata, which the kernel prints anew for each: only declarations add to it.
+_METADATA_EVERY: Final = 10.0
 
 
 class Recorder:
@@ -42,6 +45,7 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self._state = -1
         self._metadata = b""
+        self._described = -_METADATA_EVERY
         self.failures: list[str] = []
 
     def start(self, *logs: Session) -> None:
@@ -74,17 +78,19 @@ class Recorder:
         finally:
             os.close(reader)
 
-    def follow_names(self) -> None:
+    def follow_names(self, *, last: bool = False) -> None:
         """Copy what names things, as far as it has come: a recorder that is killed leaves a trace that can be read.
 
-        For a session in stream mode, whose state_0 only grows.
+        For a session in stream mode, whose state_0 only grows; `last` when nothing more comes.
         """
         try:
-            metadata = (self._session.path / "metadata").read_bytes()
-            # It grows when events are declared.
-            if metadata != self._metadata:
-                self._sink.replace("metadata", metadata)
-                self._metadata = metadata
+            now = time.monotonic()
+            if last or now - self._described >= _METADATA_EVERY:
+                self._described = now
+                metadata = (self._session.path / "metadata").read_bytes()
+                if metadata != self._metadata:
+                    self._sink.replace("metadata", metadata)
+                    self._metadata = metadata
             if self._state < 0:
                 self._state = os.open(self._session.path / "state_0", os.O_RDONLY)
             while data := os.read(self._state, _CHUNK):
@@ -98,7 +104,7 @@ class Recorder:
         """Wait for the end of all streams and copy what names them; returns what went wrong."""
         for thread in self._threads:
             thread.join()
-        self.follow_names()
+        self.follow_names(last=True)
         if self._state >= 0:
             os.close(self._state)
             self._state = -1
