@@ -35,7 +35,7 @@ ANALYSES: Final = (
     Analysis(
         "cpu", "CPU time by task",
         "How long each task ran; share is of one CPU. The idle task is left out.",
-        analysis.cpu_time, "sched_switch", ("timeline", "cpu"),
+        analysis.cpu_time, "sched_switch", ("timeline", "tasks", "cpu"),
     ),
     Analysis(
         "wakeup-latency", "Wake-up latency by task",

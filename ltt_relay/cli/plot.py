@@ -15,6 +15,7 @@ __all__ = ("KINDS", "command")
 #: What can be drawn, and what it shows; `ltt_relay.plot.KINDS` has the functions.
 KINDS = {
     "timeline": "who ran on which CPU when, with the interrupts",
+    "tasks": "what each task did: ran, waited for a CPU, slept",
     "cpu": "CPU use over time by task name",
     "latency": "from being woken to running: distribution and percentiles",
     "latency-heatmap": "the same over time",

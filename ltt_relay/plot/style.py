@@ -39,7 +39,7 @@ _MAX_GAPS: Final = 500
 _NOTEBOOK_DPI: Final = 90
 #: Where records were lost. The colour is enough where a program that draws SVG knows no hatching.
 _LOST: Final[dict[str, Any]] = {
-    "facecolor": GAP + "4D", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3
+    "facecolor": GAP + "73", "edgecolor": GAP, "hatch": "////", "linewidth": 0, "zorder": 3
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pictures of waiting: time off the CPU as an icicle, who woke whom, the critical path of a task."""
+"""Pictures of waiting: what tasks did, time off the CPU as an icicle, who woke whom, the critical path of a task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from ltt_relay.analysis import critical_path, main_task, off_cpu_time, wakeup_pairs
+from ltt_relay.analysis import critical_path, main_task, off_cpu_time, task_states, wakeup_pairs
 from ltt_relay.analysis.base import Source, duration_text, named, span
 from ltt_relay.analysis.sched import STATES
 from ltt_relay.plot.lanes import fill_lane, filled
@@ -21,6 +21,7 @@ from ltt_relay.plot.style import (
     SHADES,
     empty,
     figure,
+    gap_patch,
     legend_below,
     shade_gaps,
     short,
@@ -29,7 +30,7 @@ from ltt_relay.plot.style import (
     top_names,
 )
 
-__all__ = ("critical", "offcpu", "wakeups")
+__all__ = ("critical", "offcpu", "tasks", "wakeups")
 
 #: Colours of the levels of the icicle: lighter ones so that text can be read on them.
 _LEVELS: Final = ("#9CC9E8", "#F2CF8E", "#8FD3BD", "#E3B7CF")
@@ -43,6 +44,7 @@ _NARROW: Final = 0.006
 _UPRIGHT: Final = 0.013
 _BOXES: Final = 24
 _BINS: Final = 1000
+_TASKS: Final = 24
 
 
 def _box(axes: Axes, left: float, width: float, depth: int, name: str, total: float, colour: str) -> None:
@@ -143,6 +145,52 @@ def wakeups(trace: Source) -> Figure:
     return made
 
 
+def _state_lanes(
+    trace: Source, states: pd.DataFrame, lane: np.ndarray, labels: list[str], colours: dict[str, str]
+) -> tuple[Figure, Axes]:
+    """Draw intervals with a state in lanes of time, the first on top."""
+    made = figure(12, 1.9 + 0.36 * len(labels))
+    axes = made.add_subplot()
+    first, last = span(trace)
+    edges = np.linspace(first, max(last, first + 1), _BINS + 1)
+    code = states["state"].cat.codes.to_numpy().astype(np.int64)
+    row = lane * len(STATES) + code
+    parts = filled(states["begin"].to_numpy(), states["end"].to_numpy(), row, len(labels) * len(STATES), edges)
+    palette = [colours[state] for state in STATES]
+    for at in range(len(labels)):
+        some = parts[at * len(STATES) : (at + 1) * len(STATES)]
+        fill_lane(axes, (edges - first) / 1e9, len(labels) - 1 - at + 0.1, 0.8, some, palette)
+    axes.set_yticks([len(labels) - 0.5 - i for i in range(len(labels))], labels)
+    axes.set_ylim(0, len(labels))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    time_axis(axes, trace)
+    handles = [Patch(color=colours[state], label=state) for state in STATES if (states["state"] == state).any()]
+    if shade_gaps(axes, trace):
+        handles.append(gap_patch())
+    legend_below(made, handles, 8)
+    return made, axes
+
+
+def tasks(trace: Source) -> Figure:
+    """Return what each task did over time, a lane for each of those that ran or waited for a CPU longest."""
+    states = task_states(trace)
+    if not len(states):
+        return empty("tasks")
+    awake = states["duration_ns"].where(states["state"].isin(["running", "woken", "preempted"]), 0)
+    most = awake.groupby(states["tid"]).sum().nlargest(_TASKS)
+    chosen = states[states["tid"].isin(most.index)]
+    lane = chosen["tid"].map({tid: i for i, tid in enumerate(most.index)}).to_numpy(np.int64)
+    # Of names that a task had one after the other, the last.
+    comm = pd.Series(named(chosen["comm"], chosen["tid"]), chosen.index).groupby(chosen["tid"]).last()
+    labels = [name if name == f"task {tid}" else f"{short(name, 18)} {tid}" for tid, name in comm[most.index].items()]
+    made, axes = _state_lanes(trace, chosen, lane, labels, _STATE_COLOURS | {"sleeping": "#DCEBF5"})
+    of = f"{len(most)} of {states['tid'].nunique():,} tasks, " if len(most) < states["tid"].nunique() else ""
+    titled(axes, f"What each task did: {of}longest awake first")
+    return made
+
+
 def critical(trace: Source, tid: int | None = None) -> Figure:
     """Return the critical path of a task (`main_task` if none is named): a lane per name, coloured by state."""
     tid = main_task(trace) if tid is None else tid
@@ -153,29 +201,10 @@ def critical(trace: Source, tid: int | None = None) -> Figure:
     top = top_names(names, path["duration_ns"], 12)
     lanes = [*top, "others"] if names.nunique() > len(top) else top
     lane = names.map({name: i for i, name in enumerate(top)}).fillna(len(top)).to_numpy(np.int64)
-    made = figure(12, 1.9 + 0.36 * len(lanes))
-    axes = made.add_subplot()
-    first = span(trace)[0]
-    edges = np.linspace(first, max(span(trace)[1], first + 1), _BINS + 1)
-    code = path["state"].cat.codes.to_numpy().astype(np.int64)
-    row = lane * len(STATES) + code
-    parts = filled(path["begin"].to_numpy(), path["end"].to_numpy(), row, len(lanes) * len(STATES), edges)
-    colours = [_STATE_COLOURS[state] for state in STATES]
-    for at in range(len(lanes)):
-        states = parts[at * len(STATES) : (at + 1) * len(STATES)]
-        fill_lane(axes, (edges - first) / 1e9, len(lanes) - 1 - at + 0.1, 0.8, states, colours)
     totals = path.groupby(lane)["duration_ns"].sum()
     labels = [f"{short(name, 20)}  {duration_text(totals.get(i, 0), 3)}" for i, name in enumerate(lanes)]
-    axes.set_yticks([len(lanes) - 0.5 - i for i in range(len(lanes))], labels)
-    axes.set_ylim(0, len(lanes))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color="#EEEEEE")
-    axes.set_axisbelow(True)
-    time_axis(axes, trace)
-    shade_gaps(axes, trace)
+    made, axes = _state_lanes(trace, path, lane, labels, _STATE_COLOURS)
     owner = names[path["tid"] == tid]
     name = owner.iloc[-1] if len(owner) else "task"
     titled(axes, f"Critical path of {short(name)} ({tid}): what its time was spent on, by task name")
-    present = [STATES[state] for state in sorted(set(code.tolist()))]
-    legend_below(made, [Patch(color=_STATE_COLOURS[state], label=state) for state in present], 7)
     return made
