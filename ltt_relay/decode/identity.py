@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,13 @@ def identity(path: Path) -> dict[str, list[int]]:
     found = {}
     for folder, below, names in os.walk(directory):
         below.sort()
-        if path.is_file() or _CONVERSION in names:
+        converted = _CONVERSION in names and Path(folder) != directory
+        if path.is_file() or converted:
             below.clear()
-        for name in sorted(names) if _CONVERSION not in names else ():
+        for name in sorted(names) if not converted else ():
             file = Path(folder, name)
-            found[str(file.relative_to(directory))] = [file.stat().st_size, file.stat().st_mtime_ns]
+            with suppress(OSError):  # a link to nothing, or a file that has gone meanwhile: no part of a trace
+                found[str(file.relative_to(directory))] = [file.stat().st_size, file.stat().st_mtime_ns]
     return found
 
 

@@ -26,6 +26,8 @@ __all__ = ("WORTH_KEEPING", "key", "load", "save")
 WORTH_KEEPING: Final = 16 << 20
 _MOST_FILES: Final = 256
 _ALIGN: Final = 64
+#: ns: no file system's times are coarser.
+_TICK: Final = 2_000_000_000
 
 
 def _place(path: Path) -> Path:
@@ -34,17 +36,29 @@ def _place(path: Path) -> Path:
     return base / "ltt-relay" / "counts" / name
 
 
-def key(path: Path, events: list[str]) -> str:
-    """Return what must be the same for counts to be the same: files, and the kinds in their order."""
-    return json.dumps([identity(path), events])
+def key(path: Path, events: list[str], packets: np.ndarray) -> str:
+    """Return what must be the same for counts to be the same: files, the kinds in their order, and the index."""
+    return json.dumps([identity(path), events, hashlib.sha256(packets.tobytes()).hexdigest()])
 
 
-def load(path: Path, wanted: str, shape: tuple[int, ...]) -> tuple[np.ndarray, list[Problem]] | None:
-    """Return counts (uint32) and the problems found in counting; None if there are none of this very trace."""
+def _settled(wanted: str, began: int) -> bool:
+    """Whether a change since counting `began` would show: not if it came within the same tick as the one before."""
+    return bool(began - max((changed for _, changed in json.loads(wanted)[0].values()), default=0) > _TICK)
+
+
+def load(
+    path: Path, wanted: str, shape: tuple[int, ...], began: int | None = None
+) -> tuple[np.ndarray, list[Problem]] | None:
+    """Return counts (uint32) and the problems found in counting; None if there are none of this very trace.
+
+    began: when the caller counted what it has saved itself.
+    """
     try:
         with _place(path).open("rb") as file:
             head = json.loads(file.readline())
             if head["key"] != wanted or head["shape"] != list(shape) or head["byte_order"] != sys.byteorder:
+                return None
+            if head["began"] != began and not _settled(wanted, head["began"]):
                 return None
             problems = [Problem(*row) for row in head["problems"]]
             return np.memmap(file, np.uint32, "c", file.tell(), shape), problems
@@ -52,14 +66,14 @@ def load(path: Path, wanted: str, shape: tuple[int, ...]) -> tuple[np.ndarray, l
         return None
 
 
-def save(path: Path, wanted: str, counts: np.ndarray, problems: list[Problem]) -> None:
-    """Keep counts, if there is a place for them; the oldest are thrown away when there are many."""
+def save(path: Path, wanted: str, counts: np.ndarray, problems: list[Problem], began: int) -> None:
+    """Keep counts, made from the time `began` on (ns), if there is a place for them; the oldest are thrown away."""
     place = _place(path)
     part = place.with_suffix(f".{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         told = [astuple(problem) for problem in problems]
-        head = {"key": wanted, "shape": counts.shape, "byte_order": sys.byteorder, "problems": told}
+        head = {"key": wanted, "shape": counts.shape, "byte_order": sys.byteorder, "problems": told, "began": began}
         text = json.dumps(head).encode()
         with part.open("wb") as file:
             file.write(text.ljust((len(text) + _ALIGN) // _ALIGN * _ALIGN - 1) + b"\n")

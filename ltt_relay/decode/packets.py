@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
+from ltt_relay.decode.errors import TraceError
 from ltt_relay.formats.loaded import Packet
 
 __all__ = (
@@ -63,7 +64,19 @@ class Files:
         self._open: dict[int, BinaryIO] = {}
 
     def read_into(self, number: int, offset: int, view: memoryview) -> None:
-        """Fill a view with bytes of file `number` from `offset` on; with zeros what the file no longer has."""
+        """Fill a view with bytes of file `number` from `offset` on; with zeros what the file no longer has.
+
+        Raises:
+            TraceError: it cannot be read any more.
+
+        """
+        try:
+            self._read_into(number, offset, view)
+        except OSError as error:
+            path = self._paths[number]
+            raise TraceError(f"{path}: {error.strerror}; it could be read when the trace was opened") from error
+
+    def _read_into(self, number: int, offset: int, view: memoryview) -> None:
         handle = self._open.get(number)
         if handle is None:
             if len(self._open) == _MOST_OPEN:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,7 +138,8 @@ class Source:
             if left < kept.WORTH_KEEPING or isinstance(self.walker, RecordWalker):
                 self._count_in_threads(rows, threads())
                 return self._counts
-            wanted = kept.key(self.path, [event.name for event in self.format.events])
+            began = time.time_ns()
+            wanted = kept.key(self.path, [event.name for event in self.format.events], self.packets)
             if found := kept.load(self.path, wanted, self._counts.shape):
                 self._counts, problems = found
                 self._counted[:] = True
@@ -146,8 +148,8 @@ class Source:
             told = len(self.problems)
             self._counted[:] = False
             self._count_in_threads(rows, threads())
-            kept.save(self.path, wanted, self._counts, self.problems[told:])
-            if found := kept.load(self.path, wanted, self._counts.shape):
+            kept.save(self.path, wanted, self._counts, self.problems[told:], began)
+            if found := kept.load(self.path, wanted, self._counts.shape, began):
                 self._counts = found[0]  # which the kernel can drop where memory is short
             return self._counts
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import ltt_relay
 from ltt_relay.decode import batch, kept, source
 from ltt_relay.decode.errors import CODES
-from ltt_relay.formats.ltt3 import records
+from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, records
 from ltt_relay.testing import write_trace
 
 EVENTS = 20_000
@@ -70,6 +71,7 @@ def test_a_sample_that_misleads_costs_time_but_no_records(trace: Path, monkeypat
 def test_counts_are_kept_until_a_file_changes(trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    _age(trace)
     first = ltt_relay.open(trace).catalog
     monkeypatch.setattr(source.Source, "_count_apart", lambda self, rows: pytest.fail("counted again"))
     pd.testing.assert_frame_equal(ltt_relay.open(trace).catalog, first)
@@ -84,6 +86,46 @@ def test_counts_are_kept_until_a_file_changes(trace: Path, tmp_path: Path, monke
     last.write_bytes(data[:-5000])
     assert ltt_relay.open(trace).catalog["count"].sum() < first["count"].sum()
     last.write_bytes(data)
+
+
+def _age(trace: Path) -> None:
+    for file in trace.iterdir():
+        os.utime(file, (0, 0))
+
+
+def test_a_change_within_the_tick_of_the_one_before_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    path = write_trace(tmp_path / "trace", events=1000, cpus=1)
+    before = ltt_relay.open(path).catalog.set_index("event")["count"]
+    file = path / "events_0"
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    waking, wakeup = (FORMAT.event(name).id for name in ("sched_waking", "sched_wakeup"))
+    at = HEADER_SIZE
+    while int.from_bytes(data[at + 4 : at + 6], "little") != waking:
+        at += int.from_bytes(data[at + 6 : at + 8], "little") + 7 & ~7
+    data[at + 4 : at + 6] = wakeup.to_bytes(2, "little")
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = ltt_relay.open(path).catalog.set_index("event")["count"]
+    assert (after["sched_waking"], after["sched_wakeup"]) == (before["sched_waking"] - 1, before["sched_wakeup"] + 1)
+
+
+def test_a_link_to_nothing_beside_the_streams_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    path = write_trace(tmp_path / "trace", events=100, cpus=1)
+    (path / "latest").symlink_to("nowhere")
+    assert len(ltt_relay.open(path).catalog)
+
+
+def test_a_trace_that_goes_while_it_is_open_is_told(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "trace", events=100, cpus=1)
+    trace = ltt_relay.open(path)
+    shutil.rmtree(path)
+    with pytest.raises(ltt_relay.TraceError, match=r"state_0: .*when the trace was opened"):
+        trace.frames()
 
 
 def test_opening_counts_nothing_and_a_range_only_its_packets(trace: Path) -> None:
