@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from ltt_relay.decode.errors import TraceError
+from ltt_relay.decode.memory import SLACK
 from ltt_relay.formats.loaded import Packet
 
 __all__ = (
@@ -101,14 +102,14 @@ def load(files: Sequence[Path], packets: np.ndarray, buffer: np.ndarray | None =
     """Read packets (rows of the index) into one buffer.
 
     Returns the buffer (uint64) and where in it each packet begins, in bytes (a multiple of 8); what a file no longer
-    has is zero. Behind the last packet are at least 8 bytes.
+    has is zero. Behind the last packet are SLACK bytes.
     """
     sizes = (packets["content"] + 7) & ~7
     ends = np.cumsum(sizes)
     starts = ends - sizes
     total = int(ends[-1]) if sizes.size else 0
-    if buffer is None or buffer.nbytes < total + 8:
-        buffer = np.empty(total // 8 + 2, np.uint64)
+    if buffer is None or buffer.nbytes < total + SLACK:
+        buffer = np.empty((total + SLACK) // 8, np.uint64)
     view = buffer.view(np.uint8).data
     opened = Files(files)
     try:

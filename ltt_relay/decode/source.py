@@ -46,8 +46,9 @@ WALKERS: Final[dict[type, type[Any]]] = {
 
 _MAX_PROBLEMS_A_LOAD: Final = 4096
 _COUNT_WINDOW: Final = 1 << 20
-#: Packets that are counted to tell how many records there are of each kind.
+#: Packets that are counted to tell how many records there are of each kind: one of so many, within these limits.
 _SAMPLE: Final = 64
+_FEWEST, _MOST = 8, 64
 _TRIES: Final = 3
 _BYTES_A_RECORD: Final = 80
 #: Bytes of packets below which threads take longer to start than they save.
@@ -183,16 +184,16 @@ class Source:
         that are spread evenly.
         """
         with self._lock:
-            few = rows[:: max(rows.size // _SAMPLE, 1)]
+            few = rows[:: max(min(_SAMPLE, rows.size // _FEWEST), rows.size // _MOST, 1)]
             missing = few[~self._counted[few]]
-            sampled = rows.size > 2 * _SAMPLE and not self._counted[rows].all()
+            sampled = rows.size > 2 * few.size and not self._counted[rows].all()
             self._count(missing if sampled else rows[~self._counted[rows]])
             if not sampled:
                 return self._counts[rows, :-1].sum(axis=0, dtype=np.int64), True
             content = self.packets["content"]
             share = int(content[few].sum()) / int(content[rows].sum())
             found = self._counts[few, :-1].sum(axis=0, dtype=np.int64)
-            return ((found + 8 * np.sqrt(found) + 16) * 1.1 / share).astype(np.int64) + 4096, False
+            return ((found + 8 * np.sqrt(found) + 16) * 1.2 / share).astype(np.int64) + 4096, False
 
     def _learn(self, walker: RecordWalker) -> None:
         """Tell each packet its times, and which task ran at its begin: the one that the CPU's last switch went to."""

@@ -5,22 +5,53 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import SLACK, at, load32, load64, put
-from ltt_relay.decode.parts import MAX_PARTS, holds
-from ltt_relay.decode.plan import Plan
+from ltt_relay.decode.parts import ALWAYS, COUNTED, CSTRING, MAX_PARTS, holds
+from ltt_relay.decode.plan import EventPlan, Plan
 from ltt_relay.formats.base import LengthFraming
 from ltt_relay.formats.layout import UnsupportedFieldError
 
 __all__ = ("LengthWalker",)
 
 
+# What `_find` and `_count` know of a kind, 8 integers: the bytes of its shortest record; where a count of items lies in
+# the payload, the mask that cuts it out of 8 bytes, and the bytes of an item; the mask of what must be 0 in the last
+# byte; where its own task id lies, if it has one, and -1 then; -1 if it is a switch. A record with what the first five
+# ask for is sound; of one without, `holds` tells.
+#: No record is as long as this.
+_NEVER: Final = 1 << 40
+
+
+@compiled
+def _is_sound(buf8: np.ndarray, a: int, length: int, header: int, k: int, facts: np.ndarray) -> bool:
+    """Whether the record of kind k at `a` has what `facts` ask for, without a branch."""
+    items = np.int64(load64(buf8, a + header + at(facts, k * 8 + 1))) & at(facts, k * 8 + 2)
+    short = length < at(facts, k * 8) + items * at(facts, k * 8 + 3)
+    return not (short | ((np.int64(at(buf8, a + length - 1)) & at(facts, k * 8 + 4)) != 0))
+
+
+@compiled
+def _is_whole(
+    buf8: np.ndarray, a: int, length: int, header: int, k: int, need: np.ndarray, program: np.ndarray,
+    part_first: np.ndarray, starts: np.ndarray, sizes: np.ndarray,
+) -> bool:  # fmt: skip
+    """Whether the record of kind k at `a` has all its members."""
+    if k >= need.size or length < need[k] + header:
+        return False
+    if part_first[k] == part_first[k + 1]:
+        return True
+    return bool(holds(buf8, a + header, a + length, program, part_first[k], part_first[k + 1], starts, sizes))
+
+
 @compiled
 def _count(
-    buf8: np.ndarray, buf16: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray,
+    buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray, facts: np.ndarray,
     need: np.ndarray, program: np.ndarray, first: np.ndarray, counts: np.ndarray, problems: np.ndarray,
 ) -> int:  # fmt: skip
     """Count the records of each kind in each packet; positions are bytes from the buffer's begin.
@@ -32,44 +63,41 @@ def _count(
     starts = np.empty(MAX_PARTS + 1, np.int64)
     sizes = np.empty(MAX_PARTS + 1, np.int64)
     for packet in range(begin.size):
-        at = begin[packet]
+        a = begin[packet]
         stop = end[packet]
-        while at + header <= stop:
-            id_ = np.int64(buf16[(at >> 1) + 2])
-            length = np.int64(buf16[(at >> 1) + 3])
-            if length < header or at + length > stop:
+        while a + header <= stop:
+            head = load64(buf8, a)
+            length = np.int64(head >> np.uint64(48))
+            id_ = np.int64((head >> np.uint64(32)) & np.uint64(0xFFFF))
+            k = np.int64(at(kind_of_id, id_))
+            code = 0
+            if length < header or length > stop - a:
+                code = 1
+            elif not _is_sound(buf8, a, length, header, k, facts) and not _is_whole(
+                buf8, a, length, header, k, need, program, first, starts, sizes
+            ):
+                code = 3 if k >= need.size else 2
+                k = unknown
+            if code:
                 if found < problems.shape[0]:
                     problems[found, 0] = packet
-                    problems[found, 1] = at
-                    problems[found, 2] = 1
-                    problems[found, 3] = length
+                    problems[found, 1] = a
+                    problems[found, 2] = code
+                    problems[found, 3] = id_ if code == 3 else length
                 found += 1
-                break
-            kind = np.int64(kind_of_id[id_])
-            good = kind >= 0 and length >= need[kind] + header
-            if good and first[kind] < first[kind + 1]:
-                good = holds(buf8, at + header, at + length, program, first[kind], first[kind + 1], starts, sizes)
-            if not good:
-                if found < problems.shape[0]:
-                    problems[found, 0] = packet
-                    problems[found, 1] = at
-                    problems[found, 2] = 3 if kind < 0 else 2
-                    problems[found, 3] = id_ if kind < 0 else length
-                found += 1
-                counts[packet, unknown] += 1
-            else:
-                counts[packet, kind] += 1
-            at += (length + 7) & ~7
+                if code == 1:
+                    break
+            counts[packet, k] += 1
+            a += (length + 7) & ~7
     return found
 
 
 @compiled
 def _find(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, pk_time: np.ndarray, pk_tid: np.ndarray, pk_cpu: np.ndarray,
-    kinds: np.ndarray, since: int, until: int, header: int, kind_of_id: np.ndarray, need: np.ndarray,
-    program: np.ndarray, part_first: np.ndarray, tid_offset: np.ndarray, tid_mask: np.ndarray, switch_mask: np.ndarray,
-    switch_next: int, first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray,
-    tid: np.ndarray, kind: np.ndarray,
+    kinds: np.ndarray, since: int, until: int, header: int, kind_of_id: np.ndarray, facts: np.ndarray,
+    need: np.ndarray, program: np.ndarray, part_first: np.ndarray, switch_next: int, first: np.ndarray,
+    last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray,
 ) -> None:  # fmt: skip
     """Write entries of packet p from first[p] on, up to last[p], which is set.
 
@@ -92,29 +120,42 @@ def _find(
             if length < header or length > limit - a:
                 break
             k = np.int64(at(kind_of_id, np.int64((head >> np.uint64(32)) & np.uint64(0xFFFF))))
-            payload = a + header
-            if k >= 0 and length >= at(need, k) + header:
-                good = True
-                if at(part_first, k) < at(part_first, k + 1):
-                    good = holds(
-                        buf8, payload, a + length, program, part_first[k], part_first[k + 1], starts, sizes
-                    )  # fmt: skip
-                if good:
-                    # Selected by masks: which kind comes next cannot be predicted, and a wrong guess costs more.
-                    mask = at(tid_mask, k)
-                    mine = np.int64(np.int32(load32(buf8, payload + at(tid_offset, k))))
-                    t = base + ((np.int64(head & np.uint64(0xFFFFFFFF)) - base) & 0xFFFFFFFF)
-                    put(time, n, t)
-                    put(place, n, np.uint32(payload))
-                    put(stop, n, np.uint32(a + length))
-                    put(tid, n, np.int32((mine & mask) | (run & ~mask)))
-                    put(kind, n, np.uint32(k | cpu))
-                    n += np.int64(at(kinds, k)) & np.int64(t >= since) & np.int64(t < until)
-                    mask = at(switch_mask, k) & told
-                    following = np.int64(np.int32(load32(buf8, payload + switch_next)))
-                    run = (following & mask) | (run & ~mask)
+            if _is_sound(buf8, a, length, header, k, facts) or _is_whole(
+                buf8, a, length, header, k, need, program, part_first, starts, sizes
+            ):
+                # Selected by masks: which kind comes next cannot be predicted, and a wrong guess costs more.
+                payload = a + header
+                mask = at(facts, 8 * k + 6)
+                mine = np.int64(np.int32(load32(buf8, payload + at(facts, 8 * k + 5))))
+                t = base + ((np.int64(head & np.uint64(0xFFFFFFFF)) - base) & 0xFFFFFFFF)
+                put(time, n, t)
+                put(place, n, np.uint32(payload))
+                put(stop, n, np.uint32(a + length))
+                put(tid, n, np.int32((mine & mask) | (run & ~mask)))
+                put(kind, n, np.uint32(k | cpu))
+                n += np.int64(at(kinds, k)) & np.int64(t >= since) & np.int64(t < until)
+                mask = at(facts, 8 * k + 7) & told
+                following = np.int64(np.int32(load32(buf8, payload + switch_next)))
+                run = (following & mask) | (run & ~mask)
             a += (length + 7) & ~7
         last[p] = n
+
+
+def _facts(event: EventPlan, header: int, is_switch: bool) -> list[int]:
+    """Return what the kernels know of a kind."""
+    need, count_at, count_mask, item, nul_mask = event.need + header, 0, 0, 0, 0
+    if event.variable:
+        op, size, signed, big, part, offset, width, _, condition = event.program[0][:9].tolist()
+        if len(event.program) > 1 or condition != ALWAYS:
+            need = _NEVER
+        elif op == CSTRING:
+            need, nul_mask = need + 1, 0xFF
+        elif op == COUNTED and not signed and not big and part == 0 and width <= 4 and offset <= SLACK - 16:
+            count_at, count_mask, item = offset, (1 << 8 * width) - 1, size
+        else:
+            need = _NEVER
+    tid = event.tid.offset if event.tid else 0
+    return [need, count_at, count_mask, item, nul_mask, tid, -(event.tid is not None), -is_switch]
 
 
 class LengthWalker:
@@ -130,9 +171,10 @@ class LengthWalker:
         self._plan = plan
         self._header = framing.header.sizeof()
         self._need = np.array([event.need for event in plan.events], np.int64)
-        self._tid = np.array([event.tid.offset if event.tid else 0 for event in plan.events], np.int64)
-        self._tid_mask = np.array([-1 if event.tid else 0 for event in plan.events], np.int64)
-        self._switch_mask = np.array([-(kind == plan.switch) for kind in range(len(plan.events))], np.int64)
+        known = [_facts(event, self._header, event.kind == plan.switch) for event in plan.events]
+        # One more row for ids that no event has.
+        self._facts = np.array([*known, [_NEVER, *[0] * 7]], np.int64).reshape(-1)
+        self._kind_of_id = np.where(plan.kind_of_id < 0, len(plan.events), plan.kind_of_id).astype(np.int32)
         for place in [event.tid for event in plan.events] + [plan.switch_next]:
             if place and (place.size != 4 or place.big or place.signed is False):
                 raise UnsupportedFieldError(f"format {plan.format.name}: thread ids of 4 bytes, signed, were expected")
@@ -150,9 +192,8 @@ class LengthWalker:
         """
         return int(
             _count(
-                buffer.view(np.uint8), buffer.view(np.uint16), starts + packets["first"],
-                starts + packets["content"], self._header, self._plan.kind_of_id, self._need, self._plan.program,
-                self._plan.first, counts, trouble,
+                buffer.view(np.uint8), starts + packets["first"], starts + packets["content"], self._header,
+                self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first, counts, trouble,
             )
         )  # fmt: skip
 
@@ -162,10 +203,11 @@ class LengthWalker:
     ) -> np.ndarray:  # fmt: skip
         """Write the entries of loaded packets as `batch.Walker` has it."""
         last = np.empty_like(first)
+        kinds = np.append(wanted.kinds, False)
         _find(
             buffer.view(np.uint8), starts + packets["first"], starts + packets["content"], packets["begin"],
-            packets["tid"].astype(np.int64), packets["cpu"].astype(np.int64), *wanted, self._header,
-            self._plan.kind_of_id, self._need, self._plan.program, self._plan.first, self._tid, self._tid_mask,
-            self._switch_mask, self._next, first, last, *entries,
+            packets["tid"].astype(np.int64), packets["cpu"].astype(np.int64), kinds, wanted.since, wanted.until,
+            self._header, self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first, self._next,
+            first, last, *entries,
         )  # fmt: skip
         return last
