@@ -59,7 +59,10 @@ class Walker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted: kinds (indexes into plan.events) and, for each, its base and payload columns."""
+    """What is wanted: kinds (indexes into plan.events) and, for each, its base and payload columns.
+
+    A base column `rank` is the place of each record in the order of all that are selected from a stream.
+    """
 
     kinds: tuple[int, ...]
     base: dict[int, tuple[str, ...]]
@@ -98,6 +101,7 @@ class Step(NamedTuple):
 _BASE_STEPS = (
     ("timestamp", gather.TIME, np.dtype("i8")), ("cpu", gather.CPU, np.dtype("u2")),
     ("tid", gather.TID, np.dtype("i4")), ("tid", gather.NO_TID, np.dtype(np.bool_)),
+    ("rank", gather.RANK, np.dtype("i8")),
 )  # fmt: skip
 
 
@@ -160,14 +164,18 @@ class Layout:
     def close_up(self, rows: np.ndarray, pool: ThreadPoolExecutor) -> None:
         """Move together what parts have written: part p the rows of kind k from rows[p, 0, k] to rows[p, 1, k]."""
         base = self.out.ctypes.data
+        # Ranks begin at 0 in each part.
+        before = np.cumsum((rows[:, 1] - rows[:, 0]).sum(axis=1)).tolist()
 
         def move(slot: tuple[int, str, int, np.dtype]) -> None:
-            kind, _, at, dtype = slot
+            kind, name, at, dtype = slot
             to = int(rows[0, 0, kind])
-            for first, last in rows[:, :, kind].tolist():
-                size = dtype.itemsize
+            size = dtype.itemsize
+            for (first, last), ranked in zip(rows[:, :, kind].tolist(), [0, *before], strict=False):
                 if to != first:
                     ctypes.memmove(base + at + to * size, base + at + first * size, (last - first) * size)
+                if name == "rank":
+                    self.out[at + to * size : at + (to + last - first) * size].view(dtype)[:] += ranked
                 to += last - first
 
         list(pool.map(move, self._slots))

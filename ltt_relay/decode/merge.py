@@ -3,79 +3,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ltt_relay.decode import text_rows
+from ltt_relay.decode.described import Rows
 from ltt_relay.decode.frames import categorical, text_array
 from ltt_relay.decode.plan import BASE
 
-__all__ = ("merge_tables", "payload_text")
+__all__ = ("merge_tables",)
+
+#: Bytes of text that are written at once; memory is used where it is written.
+_AT_ONCE: Final = 32 << 20
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(pa.string())
-    elif pa.types.is_list(kind):
-        chunks = [pa.ListArray.from_arrays(chunk.offsets, chunk.values.cast(pa.string())) for chunk in column.chunks]
-        joined = pc.binary_join(pa.chunked_array(chunks, pa.list_(pa.string())), " ")
-        brackets = [pa.scalar(text, pa.large_string()) for text in ("[", "]", "")]
-        whole = pc.binary_join_element_wise(brackets[0], joined.cast(pa.large_string()), *brackets[1:])
-        return pc.if_else(column.is_valid(), whole, pa.scalar("?", pa.large_string()))
-    elif pa.types.is_large_binary(kind):
-        return pa.array(["?" if value is None else value.hex() for value in column.to_pylist()], pa.large_string())
-    return pc.fill_null(column.cast(pa.large_string()), "?")
-
-
-def payload_text(table: pa.Table) -> pa.ChunkedArray | pa.Array:
-    """Return "name=value name=value" of all columns but the base ones."""
-    parts: list[object] = []
-    for name in table.column_names:
-        if name in BASE:
+def _payloads(tables: Sequence[pa.Table], kinds: np.ndarray, index: np.ndarray) -> pa.ChunkedArray:
+    """Return "name=value name=value" of all columns but the base ones, for row index[i] of the table kinds[i]."""
+    rows = Rows()
+    for table in tables:
+        names = [name for name in table.column_names if name not in (*BASE, "rank")]
+        rows.add([(f"{' ' * (i > 0)}{name}=", table[name], text_rows.PLAIN) for i, name in enumerate(names)], "")
+    chunks = []
+    done, room = 0, _AT_ONCE
+    while done < kinds.size:
+        out = np.empty(room, np.uint8)
+        ends = np.empty(kinds.size - done + 1, np.int64)
+        ends[0] = 0
+        upto, _ = rows.text(kinds, index, done, kinds.size, out, ends)
+        if upto == done:
+            room *= 2
             continue
-        if parts:
-            parts.append(" ")
-        parts += [f"{name}=", _as_text(table[name])]
-    if not parts:
-        return pa.array([""] * table.num_rows, pa.large_string())
-    scalars = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*scalars, pa.scalar("", pa.large_string()))
+        buffers = [None, pa.py_buffer(ends[: upto - done + 1]), pa.py_buffer(out)]
+        chunks.append(pa.Array.from_buffers(pa.large_string(), upto - done, buffers))
+        done = upto
+    return pa.chunked_array(chunks, pa.large_string())
+
+
+def _ranks(tables: Sequence[pa.Table], many: bool) -> list[np.ndarray]:
+    """Return the place of each row of each table in the order of all: by time, CPU, and place in the packets.
+
+    many: they are of more than one stream, whose ranks say nothing of each other.
+    """
+    ranks = [table["rank"].to_numpy() for table in tables]
+    if not many:
+        return ranks
+    time, cpu, rank = (np.concatenate([table[name].to_numpy() for table in tables]) for name in _KEYS)
+    places = np.empty(time.size, np.int64)
+    places[np.lexsort((rank, cpu, time))] = np.arange(time.size)
+    return np.split(places, np.cumsum([table.num_rows for table in tables])[:-1])
+
+
+_KEYS: Final = ("timestamp", "cpu", "rank")
 
 
 def merge_tables(
-    tables: dict[str, pa.Table], events: Sequence[str], comms: Sequence[str], offset: int, utc: bool
+    found: dict[str, pa.Table], events: Sequence[str], comms: Sequence[str], offset: int, utc: bool, many: bool
 ) -> pd.DataFrame:
-    """Merge `Trace.arrow(time="ns")`: timestamp, cpu, event, tid, comm, payload."""
-    names = list(tables)
-    time = [table["timestamp"].to_numpy() for table in tables.values()]
-    cpu = [table["cpu"].to_numpy() for table in tables.values()]
-    tid = [pc.fill_null(table["tid"], -1).to_numpy() for table in tables.values()]
-    comm = []
-    for table in tables.values():
-        column = table["comm"].combine_chunks()
-        indices = column.indices if isinstance(column, pa.DictionaryArray) else column.chunk(0).indices
-        comm.append(pc.fill_null(indices.cast(pa.int32()), -1).to_numpy())
-    code = [np.full(len(t), events.index(name), np.int16) for name, t in zip(names, time, strict=True)]
-    payload = [payload_text(table) for table in tables.values()]
+    """Merge tables with times in ns and a column `rank`, see `_ranks`: timestamp, cpu, event, tid, comm, payload."""
+    tables = list(found.values())
+    total = sum(table.num_rows for table in tables)
+    ranks = _ranks(tables, many)
 
-    def joined(parts: list[np.ndarray], dtype: str) -> np.ndarray:
-        return np.concatenate(parts) if parts else np.zeros(0, dtype)
+    def merged(dtype: str, values: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
+        out = np.empty(total, dtype)
+        for table, rank in zip(tables, ranks, strict=True):
+            out[rank] = values(table)
+        return out
 
-    all_time, all_cpu, all_tid = joined(time, "i8"), joined(cpu, "u2"), joined(tid, "i4")
-    order = np.lexsort((all_cpu, all_time))
-    moments = all_time[order]
-    chunks = [chunk for part in payload for chunk in (part.chunks if isinstance(part, pa.ChunkedArray) else [part])]
-    text = pa.chunked_array(chunks, pa.large_string()).take(pa.array(order))
+    code = np.empty(total, np.int16)
+    kinds, index = np.empty(total, np.int64), np.empty(total, np.int64)
+    for kind, (name, rank) in enumerate(zip(found, ranks, strict=True)):
+        code[rank], kinds[rank], index[rank] = events.index(name), kind, np.arange(rank.size)
+    time = merged("i8", lambda table: table["timestamp"].to_numpy())
+    tid = merged("i4", lambda table: pc.fill_null(table["tid"], -1).to_numpy())
     data = {
-        "timestamp": pd.DatetimeIndex(moments + offset, tz="UTC") if utc else moments,
-        "cpu": all_cpu[order],
-        "event": categorical(joined(code, "i2")[order], list(events)),
-        "tid": pd.arrays.IntegerArray(all_tid[order], all_tid[order] < 0),
-        "comm": categorical(joined(comm, "i4")[order], list(comms)),
-        "payload": text_array(text),
+        "timestamp": pd.DatetimeIndex(time + offset, tz="UTC") if utc else time,
+        "cpu": merged("u2", lambda table: table["cpu"].to_numpy()),
+        "event": categorical(code, list(events)),
+        "tid": pd.arrays.IntegerArray(tid, tid < 0),
+        "comm": categorical(merged("i4", _comm), list(comms)),
+        "payload": text_array(_payloads(tables, kinds, index)),
     }
     return pd.DataFrame(data)
+
+
+def _comm(table: pa.Table) -> np.ndarray:
+    column = table["comm"].combine_chunks()
+    indices = column.indices if isinstance(column, pa.DictionaryArray) else column.chunk(0).indices
+    codes: np.ndarray = pc.fill_null(indices.cast(pa.int32()), -1).to_numpy()
+    return codes

@@ -308,15 +308,26 @@ class Trace(Mapping[str, pd.DataFrame]):
         from ltt_relay.decode.merge import merge_tables
 
         _check_time(time)
+        if self.strict:
+            self._totals()
         streams = self._source.format.event_streams
+        described = [event.event for event in self._plan.events]
         if events is None:
-            events = [name for name in self if self._plan.events[self._plan.names[name]].event.stream in streams]
+            events = [described[k].name for k in self._source.possible() if described[k].stream in streams]
         else:
             events = self.matching(events)
-        tables = self.arrow(events, since, until, cpus, None, "ns")
-        described = [event.event for event in self._plan.events]
+        chosen = self._select(events, None)
+        selection = batch.Selection(chosen.kinds, dict.fromkeys(chosen.kinds, (*BASE, "rank")), chosen.columns)
+        tables = self._source.name_tables()
+        outputs = self._source.outputs(selection, *self._range(since, until), cpus, tables)
+        found = {
+            described[kind].name: frames.arrow_table(outputs[kind], selection, tables, False)
+            for kind in chosen.kinds
+            if outputs[kind].rows
+        }
         known = [event.name for event in described if event.stream in streams or event.name in events]
-        return merge_tables(tables, known, self._source.name_tables().tables[0].names, self._offset, time == "utc")
+        many = len({described[self._plan.names[name]].stream for name in found}) > 1
+        return merge_tables(found, known, tables.tables[0].names, self._offset, time == "utc", many)
 
     def iter_merged(
         self,

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 import ltt_relay
 from ltt_relay.decode import Trace
-from ltt_relay.export import kernels
-from ltt_relay.export.columns import describe
+from ltt_relay.decode import text_rows as kernels
+from ltt_relay.decode.described import describe
 from ltt_relay.export.files import OutputFile, finish_files
 from ltt_relay.export.lttng import ENVIRONMENT, Translated, translate
 from ltt_relay.export.order import NO_LOSSES, Losses, cpu_order

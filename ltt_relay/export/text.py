@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from ltt_relay.decode import text_rows as kernels
+from ltt_relay.decode.described import SPECIAL, Rows
 from ltt_relay.decode.plan import BASE
-from ltt_relay.export import kernels
-from ltt_relay.export.columns import describe
 from ltt_relay.export.files import MERGED, OutputFile, Writer, file_name, finish_files
 from ltt_relay.export.order import time_order
 
@@ -22,68 +22,32 @@ __all__ = ("TextSink",)
 #: Of the merged file in CSV; in JSON lines the payload is an object.
 _MERGED_COLUMNS: Final = ("timestamp", "cpu", "event", "tid", "comm", "payload")
 _NONE: Final = np.zeros(0, np.int64)
-_SPECIAL: Final = frozenset('",\r\n')
 
 
 def _csv(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if not text or set(text) & _SPECIAL else text
+    return '"' + text.replace('"', '""') + '"' if not text or set(text) & SPECIAL else text
 
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-class _Rows:
-    """Tables and the text around their values, as the kernel wants them."""
-
-    def __init__(self) -> None:
-        self._columns: list[np.ndarray] = []
-        self._constants = bytearray()
-        self._first = [0]
-        self._suffix: list[tuple[int, int]] = []
-        self._payload: list[int] = []
-        self._quoted: list[bool] = []
-        self._kept: list[Any] = []
-
-    def add(self, fields: Iterable[tuple[str, pa.ChunkedArray, int]], suffix: str, payload: int = -1) -> None:
-        """Add a kind: prefix, column and style of its fields; `payload` as the kernel has it, counted in the kind."""
-        begin = len(self._columns)
-        quoted = False
-        for position, (prefix, column, style) in enumerate(fields):
-            row = describe(column, style, self._kept)
-            row[kernels.PREFIX], row[kernels.PREFIX_SIZE] = self._constant(prefix)
-            self._columns.append(row)
-            quoted |= 0 <= payload <= position and bool(set(prefix[position == payload :]) & _SPECIAL)
-        self._first.append(len(self._columns))
-        self._suffix.append(self._constant(suffix))
-        self._payload.append(begin + payload if payload >= 0 else -1)
-        self._quoted.append(quoted)
-
-    def _constant(self, text: str) -> tuple[int, int]:
-        place, data = len(self._constants), text.encode()
-        self._constants += data
-        return place, len(data)
-
-    def render(self, writer: Writer, file: OutputFile, rows: int, kinds: np.ndarray, index: np.ndarray) -> None:
-        """Write `rows` rows to the file."""
-        columns = np.stack(self._columns)
-        constants = np.frombuffer(bytes(self._constants) + bytes(8), np.uint8)
-        first, payload, quoted = np.array(self._first), np.array(self._payload), np.array(self._quoted)
-        suffix = np.array(self._suffix)
-        done = 0
+def _render(
+    rows: Rows, writer: Writer, file: OutputFile, count: int, kinds: np.ndarray = _NONE, index: np.ndarray = _NONE
+) -> None:  # fmt: skip
+    """Write `count` rows to the file."""
+    done = 0
+    buffer = writer.buffer()
+    while done < count:
+        before = done
+        done, size = rows.text(kinds, index, done, count, buffer)
+        if done == before:
+            buffer = writer.larger(buffer)
+            continue
+        writer.write(file, buffer, size)
         buffer = writer.buffer()
-        while done < rows:
-            before = done
-            done, size = kernels.text_rows(
-                columns, first, kinds, index, done, rows, constants, suffix, payload, quoted, buffer
-            )
-            if done == before:
-                buffer = writer.larger(buffer)
-                continue
-            writer.write(file, buffer, size)
-            buffer = writer.buffer()
-        writer.give_back(buffer)
-        file.rows += rows
+    writer.give_back(buffer)
+    file.rows += count
 
 
 class TextSink:
@@ -108,9 +72,9 @@ class TextSink:
 
     def _write(self, file: OutputFile, table: pa.Table) -> None:
         if table.num_rows and table.num_columns:
-            rows = _Rows()
+            rows = Rows()
             rows.add(*self._plain(table))
-            rows.render(self._writer, file, table.num_rows, _NONE, _NONE)
+            _render(rows, self._writer, file, table.num_rows)
 
     def _file(self, name: str, columns: Iterable[str], own: bool = False) -> OutputFile:
         file_ = f"{name}.{self._to}" if own else file_name(name, self._to)
@@ -131,7 +95,7 @@ class TextSink:
         file = self._file(MERGED, _MERGED_COLUMNS, own=True)
         if not tables:
             return
-        rows = _Rows()
+        rows = Rows()
         for name, table in tables.items():
             payload = [column for column in table.column_names if column not in BASE]
             if self._to == "csv":
@@ -139,7 +103,7 @@ class TextSink:
             else:
                 rows.add(*_merged_json(name, table, payload))
         kinds, index = time_order(tables.values())
-        rows.render(self._writer, file, kinds.size, kinds, index)
+        _render(rows, self._writer, file, kinds.size, kinds, index)
 
     def append_file(self, event: str, columns: Iterable[str], path: Path, rows: int) -> None:
         """Append a part that another sink wrote without headers; `event` is "" for the merged file."""

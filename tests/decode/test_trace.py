@@ -4,6 +4,7 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,35 @@ def test_merged_has_every_record_once_in_order(pristine: Path) -> None:
     assert len(merged) == EVENTS
     assert merged["timestamp"].is_monotonic_increasing
     assert list(merged.columns) == ["timestamp", "cpu", "event", "tid", "comm", "payload"]
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_equal_times_are_merged_by_cpu_then_place(trace: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    """They came in the order of kinds."""
+    monkeypatch.setattr("ltt_relay.decode.source._WORTH_THREADS", 0)
+    monkeypatch.setenv("LTT_RELAY_THREADS", threads)
+    for file in trace.glob("events_*"):
+        data = bytearray(file.read_bytes())
+        start = 0
+        while start < len(data):
+            packet = PACKET.parse(bytes(data[start : start + HEADER_SIZE]))
+            at = start + HEADER_SIZE
+            while at < start + packet.content_size // 8:
+                time, _, length = struct.unpack_from("<IHH", data, at)
+                struct.pack_into("<I", data, at, time | 0xFFFF)
+                at += (length + 7) & ~7
+            start += packet.packet_size // 8
+        file.write_bytes(data)
+    merged = ltt_relay.open(trace).merged(time="ns")
+    rows = [row | {"event": name} for name, found in _oracle(trace).items() for row in found]
+    rows.sort(key=lambda row: (row["time"], row["cpu"], row["offset"]))
+    assert len({row["time"] for row in rows}) < len(rows) / 2
+    assert merged["timestamp"].tolist() == [row["time"] for row in rows]
+    assert merged["cpu"].tolist() == [row["cpu"] for row in rows]
+    assert merged["event"].tolist() == [row["event"] for row in rows]
+    for row, payload in zip(rows, merged["payload"], strict=True):
+        if row["event"] == "irq_handler_exit":
+            assert f"irq={row['irq']} " in payload
 
 
 def test_frames_are_writable_and_outlive_the_trace(pristine: Path) -> None:

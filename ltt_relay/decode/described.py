@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ltt_relay.export import kernels
+from ltt_relay.decode import text_rows as kernels
 
-__all__ = ("describe",)
+__all__ = ("Rows", "describe")
 
 _INTEGERS: Final = {
     pa.int8(): kernels.I8, pa.int16(): kernels.I16, pa.int32(): kernels.I32, pa.int64(): kernels.I64,
@@ -97,3 +98,58 @@ def describe(column: pa.ChunkedArray, style: int, kept: list[Any]) -> np.ndarray
         row[kernels.OP] = kernels.TIME if pa.types.is_timestamp(kind) else _INTEGERS[kind]
         row[kernels.VALUES] = _address(buffers[1]) + array.offset * kind.bit_width // 8
     return row
+
+
+#: What makes CSV quote a field.
+SPECIAL: Final = frozenset('",\r\n')
+_NO_ENDS: Final = np.zeros(0, np.int64)
+
+
+class Rows:
+    """Tables and the text around their values, as the kernel wants them."""
+
+    def __init__(self) -> None:
+        self._columns: list[np.ndarray] = []
+        self._constants = bytearray()
+        self._first = [0]
+        self._suffix: list[tuple[int, int]] = []
+        self._payload: list[int] = []
+        self._quoted: list[bool] = []
+        self._kept: list[Any] = []
+        self._arrays: tuple[np.ndarray, ...] | None = None
+
+    def add(self, fields: Iterable[tuple[str, pa.ChunkedArray, int]], suffix: str, payload: int = -1) -> None:
+        """Add a kind: prefix, column and style of its fields; `payload` as the kernel has it, counted in the kind."""
+        begin = len(self._columns)
+        quoted = False
+        for position, (prefix, column, style) in enumerate(fields):
+            row = describe(column, style, self._kept)
+            row[kernels.PREFIX], row[kernels.PREFIX_SIZE] = self._constant(prefix)
+            self._columns.append(row)
+            quoted |= 0 <= payload <= position and bool(set(prefix[position == payload :]) & SPECIAL)
+        self._first.append(len(self._columns))
+        self._suffix.append(self._constant(suffix))
+        self._payload.append(begin + payload if payload >= 0 else -1)
+        self._quoted.append(quoted)
+
+    def _constant(self, text: str) -> tuple[int, int]:
+        place, data = len(self._constants), text.encode()
+        self._constants += data
+        return place, len(data)
+
+    def text(
+        self, kinds: np.ndarray, index: np.ndarray, begin: int, end: int, out: np.ndarray, ends: np.ndarray = _NO_ENDS
+    ) -> tuple[int, int]:
+        """Write rows as `text_rows` does; index[i] is the row of the table kinds[i] that comes next."""
+        if self._arrays is None:
+            constants = np.frombuffer(bytes(self._constants) + bytes(8), np.uint8)
+            self._arrays = (
+                np.stack(self._columns) if self._columns else np.zeros((0, kernels.FIELDS), np.int64),
+                np.array(self._first), constants, np.array(self._suffix), np.array(self._payload),
+                np.array(self._quoted),
+            )  # fmt: skip
+        columns, first, *rest = self._arrays
+        done, size = kernels.text_rows(  # type: ignore[call-arg]
+            columns, first, kinds, index, begin, end, *rest, out, ends
+        )
+        return int(done), int(size)

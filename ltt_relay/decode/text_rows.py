@@ -3,7 +3,7 @@
 # mypy: disable-error-code="assignment,arg-type,return-value"
 """The compiled part: rows of text and of CTF, written from columns of many types at once.
 
-A column is a row of `columns`: an operation, and the addresses of its Arrow buffers (see `ltt_relay.export.columns`,
+A column is a row of `columns`: an operation, and the addresses of its Arrow buffers (see `described.py`,
 which keeps the buffers alive meanwhile). Nothing is written beyond `room`: a row that does not fit is taken back, and
 its number returned.
 """
@@ -30,8 +30,8 @@ I8, I16, I32, I64, U8, U16, U32, U64, TIME, TEXT32, TEXT64, DICT8, DICT16, DICT3
 OP, VALUES, OFFSETS, DATA, VALIDITY, BIT, STYLE, PREFIX, PREFIX_SIZE = range(9)
 FIELDS: Final = 9
 # Styles: a field of CSV; a JSON value; the same, of text that is no string; a value in the payload of a merged row of
-# CSV, which is quoted as a whole.
-CSV, JSON, BARE, RAW = range(4)
+# CSV, which is quoted as a whole; the same, never quoted.
+CSV, JSON, BARE, RAW, PLAIN = range(5)
 
 _MARGIN: Final = 64
 _POWERS: Final = np.array([10**i for i in range(20)], np.uint64)
@@ -267,8 +267,11 @@ def _entry(op: int, values: int, row: int) -> int:
 def text_rows(
     columns: np.ndarray, first: np.ndarray, kinds: np.ndarray, index: np.ndarray, begin: int, end: int,
     constants: np.ndarray, suffix: np.ndarray, payload: np.ndarray, quoted: np.ndarray, out: np.ndarray,
+    ends: np.ndarray,
 ) -> tuple[int, int]:  # fmt: skip
     """Write the rows begin to end; returns the first that did not fit, and how many bytes were written.
+
+    ends[i - begin + 1]: where row i ends in `out`, if `ends` is not empty.
 
     columns[first[k]:first[k + 1]] are those of kind k; row i is row index[i] of kind kinds[i], or row i of kind 0 if
     those are empty. Before a column's value goes its prefix, from `constants` (7 bytes longer than it would have to
@@ -304,7 +307,7 @@ def text_rows(
                     if style in (JSON, BARE):
                         _set32(to, 0x6C6C756E)
                         to += 4
-                    elif style == RAW:
+                    elif style in (RAW, PLAIN):
                         _set8(to, 63)
                         to += 1
                     continue
@@ -350,6 +353,8 @@ def text_rows(
             to = _quote(field, to)
         _copy(to, fixed + suffix[k, 0], suffix[k, 1])
         to += suffix[k, 1]
+        if ends.size:
+            ends[i - begin + 1] = to - base
     return end, to - base
 
 
