@@ -308,6 +308,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         from ltt_relay.decode.merge import merge_tables
 
         _check_time(time)
+        cpus = _kept(cpus)
         if self.strict:
             self._totals()
         streams = self._source.format.event_streams
