@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from importlib import import_module, util
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -31,6 +33,12 @@ def reader(name: str) -> ModuleType:
     return import_module(f"ltt_relay.formats.{name}")
 
 
+@functools.cache
+def _installed(places: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the formats of other packages in `places`, which is sys.path: every package there has to be looked at."""
+    return tuple(entry_points(group=ENTRY_POINTS))
+
+
 def detect(path: Path) -> ModuleType | None:
     """Return the module of the first format that claims `path`, None if none does.
 
@@ -40,7 +48,7 @@ def detect(path: Path) -> ModuleType | None:
         module = reader(name)
         if module.claims(path):
             return module
-    for point in entry_points(group=ENTRY_POINTS):
+    for point in _installed(tuple(sys.path)):
         found = point.load()
         if isinstance(found, ModuleType) and found.claims(path):
             return found
@@ -59,7 +67,7 @@ def named(name: str) -> Format | ModuleType:
         return _from_file(Path(name))
     if name in READERS:
         return reader(name)
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    installed = {point.name: point for point in _installed(tuple(sys.path))}
     if name in installed:
         found: Format | ModuleType = installed[name].load()
         return found

@@ -204,9 +204,10 @@ class LengthWalker:
         """Write the entries of loaded packets as `batch.Walker` has it."""
         last = np.empty_like(first)
         kinds = np.append(wanted.kinds, False)
-        _find(
-            buffer.view(np.uint8), starts + packets["first"], starts + packets["content"], packets["begin"],
-            packets["tid"].astype(np.int64), packets["cpu"].astype(np.int64), kinds, wanted.since, wanted.until,
+        _find(  # type: ignore[call-arg]
+            buffer.view(np.uint8), starts + packets["first"], starts + packets["content"],
+            # Numba tells the column of one packet from that of many, unless it is copied, and would compile twice.
+            *(packets[name].astype(np.int64) for name in ("begin", "tid", "cpu")), kinds, wanted.since, wanted.until,
             self._header, self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first, self._next,
             first, last, *entries,
         )  # fmt: skip

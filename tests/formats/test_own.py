@@ -137,6 +137,6 @@ def test_packages_bring_formats(sensor: Path, monkeypatch: pytest.MonkeyPatch) -
     module.FORMAT = found  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "brought_formats", module)
     point = metadata.EntryPoint("brought", "brought_formats:FORMAT", registry.ENTRY_POINTS)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.ENTRY_POINTS else [])
+    monkeypatch.setattr(registry, "_installed", lambda places: (point,))
     assert registry.named("brought") is found
     assert ltt_relay.open(sensor / "sensor1", format="brought").info["format"] == "brought 1.0"
