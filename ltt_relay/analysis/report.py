@@ -64,6 +64,10 @@ def _bytes_text(count: float) -> str:
     return f"{count / 1e9:.4g} GB"
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _cell(column: str, value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return "-"
@@ -72,7 +76,7 @@ def _cell(column: str, value: object) -> str:
     if column == "share" and isinstance(value, float):
         return f"{100 * value:.1f} %"
     if column == "rate_hz" and isinstance(value, float):
-        return f"{value:,.4g} /s"
+        return f"{_number(value)} /s"
     if column == "bytes" and isinstance(value, int):
         return _bytes_text(value)
     if column in {"futex", "lock"} and isinstance(value, int):
@@ -83,7 +87,7 @@ def _cell(column: str, value: object) -> str:
         return name if name.isprintable() else name.encode("unicode_escape").decode()
     if column in {"tid", "irq", "cpu"} or column.endswith("_tid"):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else _number(value)
 
 
 def _summary(trace: Source) -> Section:

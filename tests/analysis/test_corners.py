@@ -123,10 +123,9 @@ def test_pictures_are_drawn(odd: ltt_relay.Trace, tmp_path: Path) -> None:
             made = function(odd)
         except UserError:
             continue
-        for suffix in ("png", "svg"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                made.savefig(tmp_path / f"{kind}.{suffix}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            made.savefig(tmp_path / f"{kind}.svg")
         assert (tmp_path / f"{kind}.svg").stat().st_size < 500_000, kind
 
 
