@@ -23,6 +23,7 @@ from typing import Any
 CPUS = sorted(os.sched_getaffinity(0))
 _SETTLE = 2.0  # seconds
 _DRAINED = 1.0
+_QUIET = 100_000  # bytes; this program's own system calls are recorded, too
 
 
 def _until(condition: Any) -> None:
@@ -64,7 +65,7 @@ def _run(loop: str, rounds: int, out: Path, pids: Callable[[], list[int]]) -> di
     """Run the workload beside a recorder that runs already; its processes' CPU time, from before to after.
 
     What it did at its start is over by then, and its end is yet to come. It has read all that the workload filled when
-    its files no longer grow; what it runs for without any load is told apart.
+    its files hardly grow; what it runs for without any load is told apart.
     """
     time.sleep(_SETTLE)
     idle = sum(map(_on_cpu, pids()))
@@ -72,10 +73,10 @@ def _run(loop: str, rounds: int, out: Path, pids: Callable[[], list[int]]) -> di
     cpu, size = sum(map(_on_cpu, pids())), _size(out)
     idle = (cpu - idle) / _SETTLE
     seconds = _work(loop, rounds)
-    now = -1
-    while now != (before := _size(out)):
-        now = before
+    before, now = -_QUIET, _size(out)
+    while now - before >= _QUIET:
         time.sleep(_DRAINED)
+        before, now = now, _size(out)
     return {
         "seconds": seconds,
         "idle": idle,

@@ -96,6 +96,21 @@ def test_counts_equal_babeltraces(pristine: Path) -> None:
     assert discarded == ltt_relay.open(pristine).info["lost"] > 0
 
 
+def test_kinds_declared_at_run_time_are_read_by_both(tmp_path: Path) -> None:
+    if shutil.which("babeltrace2") is None:
+        pytest.skip("babeltrace2 is not installed")
+    path = write_trace(tmp_path / "t", 5000, cpus=2, declared=286)
+    trace = ltt_relay.open(path)
+    declared = [name for name in trace if name.startswith("declared_")]
+    assert len(declared) > 200
+    done = subprocess.run(["babeltrace2", path], capture_output=True, text=True, check=True)
+    theirs = re.findall(r" (declared_\d+): .*tid = (-?\d+), count = (\d+), size = (\d+) ", done.stdout)
+    ours = [
+        (name, *map(str, row[1:])) for name in declared for row in trace[name][["tid", "count", "size"]].itertuples()
+    ]
+    assert sorted(theirs) == sorted(ours)
+
+
 def test_gaps_have_the_losses_between_packets(pristine: Path) -> None:
     trace = ltt_relay.open(pristine)
     assert trace.gaps["count"].sum() == trace.info["lost"]
