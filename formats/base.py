@@ -124,6 +124,8 @@ class HeaderFraming(Framing):
     id_mask: int = 0xFFFF
     id_flag: tuple[int, int] | None = None
     magic: tuple[str, int, int] | None = None
+    cpu: str | None = None
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import re
 import struct as _struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -108,8 +109,8 @@ def _pdu(what: int, note: bool, order: str) -> tuple[Field, ...]:
 
 
 @functools.cache
-def format_of(version: int, order: str) -> Format:
-    """Return the format: version 7 or 8; byte order `fields.LITTLE` or `fields.BIG`."""
+def format_of(version: int, order: str, cpus: tuple[int, ...] = ()) -> Format:
+    """Return the format: version 7 or 8; byte order `fields.LITTLE` or `fields.BIG`; cpus: those in one file."""
     u32 = integer(32, signed=False, order=order)
     header = _header(version, order)
     events = []
@@ -126,7 +127,7 @@ def format_of(version: int, order: str) -> Format:
         events.append(Event(NOTE_IDS + what, name, "block", "custom", doc, payload, tid="pid" if what != 1 else None))
     framing = HeaderFraming(
         struct(*header), id="action", length="pdu_len", time="time", extra=_SIZE[version], skip=0, id_mask=0xFF,
-        id_flag=(NOTIFY, NOTE_IDS), magic=("magic", 0xFFFF_FFFF, MAGIC | version),
+        id_flag=(NOTIFY, NOTE_IDS), magic=("magic", 0xFFFF_FFFF, MAGIC | version), cpu="cpu", cpus=cpus,
     )  # fmt: skip
     return Format(
         "blktrace", (version, 0), None, framing, PacketClock(64), (Stream(0, "blktrace", "one CPU's records"),),
@@ -198,6 +199,10 @@ def load(path: Path) -> Loaded:
     loaded = Loaded(format_of(*kind), files, [])
     for number, file in enumerate(files):
         _index(file, number, kind, loaded)
+    if len(files) == 1 and len(cpus := _cpus(files[0], kind)) > 1:
+        # What `blktrace -o -` writes: all CPUs in one file.
+        loaded.format = format_of(*kind, cpus)
+        loaded.packets = [replace(packet, cpu=cpu) for packet in loaded.packets for cpu in cpus]
     loaded.wall_offset = _wall_offset(files, kind)
     return loaded
 
@@ -235,6 +240,30 @@ def _index(file: Path, number: int, kind: _Kind, loaded: Loaded) -> None:
                 end = _PIECE + found
             loaded.packets.append(Packet(number, at, 0, end, cpu, 0, None))
             at += end
+
+
+def _cpus(file: Path, kind: _Kind) -> tuple[int, ...]:
+    """Return the CPUs that a file's records name.
+
+    Files of one CPU end with its number: of those, and of others whose first 4 MiB name one CPU, the rest is not read.
+    """
+    header = _headers(kind)
+    found: set[int] = set()
+    with file.open("rb") as stream:
+        data = stream.read(1 << 18 if _NUMBERED.fullmatch(file.name) else 4 * _PIECE)
+        while data:
+            at = 0
+            while at + header.size <= len(data):
+                fields = header.unpack_from(data, at)
+                if fields[0] != MAGIC | kind.version:
+                    return tuple(sorted(found))
+                found.add(fields[8] & 0xFFFF)
+                at += header.size + fields[-1]
+            if len(found) < 2:
+                break
+            data = data[at:] + stream.read(_PIECE) if at <= len(data) else b""
+            data = b"" if len(data) < header.size else data
+    return tuple(sorted(found))
 
 
 def _wall_offset(files: list[Path], kind: _Kind) -> int:

@@ -35,7 +35,7 @@ from ltt_relay.formats.classic_events import (
     size,
 )
 from ltt_relay.formats.classic_walk import ClassicFraming, Shape, classic_records, cycles, find_end, places
-from ltt_relay.formats.companion import group_files, read_proc
+from ltt_relay.formats.companion import group_files, read_proc, strangers
 from ltt_relay.formats.fields import cstring, field, integer, pad, rest, struct
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
 from ltt_relay.formats.oracle import Parsed, parse
@@ -244,18 +244,22 @@ def load(path: Path) -> Loaded:
 
     """
     grouped = group_files(path, lambda file: _begin(file) is not None)
-    files = [file for _, file in grouped]
+    known = files = [file for _, file in grouped]
     begins = [begin for begin in map(_begin, files) if begin]
     if not begins:
         raise LoadError(f"{path}: no sub-buffer of LTT at its begin; BUFFER_START and START were expected")
     dialect, start = begins[0]
-    strangers = [
+    differing = [
         file.name for file, begin in zip(files, begins, strict=True)
         if begin.dialect != dialect or any(begin.start[k] != start[k] for k in ("details_mask", "log_cpuid"))
         or begin.start.get("use_tsc") != start.get("use_tsc")
     ]  # fmt: skip
-    if strangers:
-        raise LoadError(f"{path}: {', '.join(strangers)}: another version, clock or mask than {files[0].name}")
+    if differing:
+        raise LoadError(f"{path}: {', '.join(differing)}: another version, clock or mask than {files[0].name}")
+    headless = strangers(grouped)
+    grouped = sorted([*grouped, *headless])
+    files = [file for _, file in grouped]
+    sizes = {file: begin.start.buffer_size for file, begin in zip(known, begins, strict=True)}
     smallest = format_of(dialect).framing
     assert isinstance(smallest, ClassicFraming)
     if start.buffer_size < smallest.length(BUFFER_START) + smallest.length(START) + smallest.length(BUFFER_END) + 4:
@@ -265,9 +269,12 @@ def load(path: Path) -> Loaded:
     customs = tuple({c.number: c for file in told for c in _declared(file, dialect, cpu)}.values())
     plain = format_of(dialect, start.details_mask, tsc, cpu, customs)
     loaded = Loaded(plain, files, [], env=_environment(dialect, start), names=read_proc(files))
+    for cpu_, file in headless:
+        found = "none: it is read as the files of the other CPUs are"
+        loaded.problems.append(Problem(file.name, cpu_, 0, 0, "packet_header", "START in the first sub-buffer", found))
     readers = [
-        _Reader(cpu_, file, number, begin.start.buffer_size, dialect, plain, loaded.problems)
-        for number, ((cpu_, file), begin) in enumerate(zip(grouped, begins, strict=True))
+        _Reader(cpu_, file, number, sizes.get(file, start.buffer_size), dialect, plain, loaded.problems)
+        for number, (cpu_, file) in enumerate(grouped)
     ]
     for reader in readers:
         loaded.packets += reader.packets()

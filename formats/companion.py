@@ -10,7 +10,7 @@ from typing import Final
 
 from ltt_relay.formats.loaded import LoadError, Name
 
-__all__ = ("group_files", "read_proc")
+__all__ = ("group_files", "read_proc", "strangers")
 
 #: TraceDaemon puts three digits before the extension (or at the end); the kernel's own files are cpuN.
 _OF_CPU: Final = re.compile(r"(?P<stem>.*?)(?P<cpu>\d{3}|(?<=^cpu)\d+)(?P<ext>\.[^.]*)?")
@@ -42,6 +42,23 @@ def group_files(path: Path, mine: Callable[[Path], bool]) -> list[tuple[int, Pat
         shown = ", ".join(sorted(stem + ext for stem, ext in groups))
         raise LoadError(f"{path}: several traces: {shown}; name a file of the one that is meant")
     return [found for files in groups.values() for found in sorted(files)]
+
+
+def strangers(grouped: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """Return CPU and file of what has the name of another CPU of a trace, but is not told to be one of the format.
+
+    That is what lost its first sub-buffer. Files without a byte are of CPUs on which nothing happened.
+    """
+    names = {_OF_CPU.fullmatch(file.name) for _, file in grouped}
+    kinds = {(name["stem"], name["ext"]) for name in names if name}
+    known = {file for _, file in grouped}
+    found = []
+    for file in sorted(grouped[0][1].parent.iterdir()) if kinds else []:
+        name = _OF_CPU.fullmatch(file.name)
+        alike = name and (name["stem"], name["ext"]) in kinds and file not in known
+        if name and alike and file.is_file() and file.stat().st_size:
+            found.append((int(name["cpu"]), file))
+    return found
 
 
 def read_proc(files: Iterable[Path]) -> list[Name]:

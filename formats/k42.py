@@ -28,7 +28,7 @@ from ltt_relay.formats.classic_events import (
     events,
     layout,
 )
-from ltt_relay.formats.companion import group_files, read_proc
+from ltt_relay.formats.companion import group_files, read_proc, strangers
 from ltt_relay.formats.fields import BIG, field, integer, sized, sized_text, struct
 from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem
@@ -141,6 +141,9 @@ def load(path: Path) -> Loaded:
         "dialect": "K42", "byte_order": "big", "clock": "microseconds", "flight_recorder": first.flight_recorder,
         "event_mask": f"0x{first.event_mask:x}", "details_mask": f"0x{first.details_mask:x}",
     }  # fmt: skip
+    for cpu, file in strangers(grouped):
+        left = "none: it is left out"
+        loaded.problems.append(Problem(file.name, cpu, 0, 0, "packet_header", "START in the first sub-buffer", left))
     edges = _Edges.of(loaded.format)
     for number, (file, start) in enumerate(zip(files, starts, strict=True)):
         size = start.buffer_size if start and start.buffer_size >= 64 and not start.buffer_size % 8 else _BUFFER

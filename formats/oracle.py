@@ -118,9 +118,16 @@ def header_records(format: Format, data: bytes, packet: Packet) -> Iterator[Pars
         stop = end
         if framing.length:
             stop = at + head[framing.length] + framing.extra
+        owner = head[framing.cpu] if framing.cpu and framing.cpus else packet.cpu
+        leads = not framing.cpus or packet.cpu == framing.cpus[0]
         if (field and head[field] & mask != value) or not max(at + size, at + 1) <= stop <= end:
+            if not leads:
+                return
             yield Parsed(packet.sequence, at, "damage", None, packet.cpu, {"found": plain(head)})
             return
+        if owner != packet.cpu and not (leads and owner not in framing.cpus):
+            at = stop
+            continue
         name, fields, used = "unknown", {"id": number, "length": stop - at}, stop - at - skip
         if event:
             name, fields, used = _measured(event, data[at + skip : stop])

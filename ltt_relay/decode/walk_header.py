@@ -27,14 +27,15 @@ def _read(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
 def _find(
     buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray,
     fields: np.ndarray, times: np.ndarray, header: int, skip: int, extra: int, align: int, id_mask: int,
-    flag_mask: int, flag_value: int, magic_mask: int, magic_value: int, bits: int, kind_of_id: np.ndarray,
-    need: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
-    trouble: np.ndarray,
+    flag_mask: int, flag_value: int, magic_mask: int, magic_value: int, bits: int, cpus: np.ndarray,
+    sharers: np.ndarray, kind_of_id: np.ndarray, need: np.ndarray, bounds: np.ndarray, kind: np.ndarray,
+    ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray, trouble: np.ndarray,
 ) -> int:  # fmt: skip
     """Find the records of each packet; returns how many rows of trouble there were.
 
-    fields: places of id, length, time and magic in the header, size 0 for what it has not; times: the same of the time
-    in the payload of each kind.
+    fields: places of id, length, time, magic and CPU in the header, size 0 for what it has not; times: the same of the
+    time in the payload of each kind; cpus: by packet; sharers: those that share files, none if they do not: each has
+    packets of the same bytes, and the first has what belongs to none of them.
     """
     n = 0
     bad = 0
@@ -43,11 +44,13 @@ def _find(
     length_at, length_size, length_signed, length_big = fields[1]
     time_at, time_size, time_signed, time_big = fields[2]
     magic_at, magic_size, magic_signed, magic_big = fields[3]
+    cpu_at, cpu_size, cpu_signed, cpu_big = fields[4]
     for p in range(begin.size):
         a = begin[p] + first[p]
         limit = end[p]
         now = ticks0[p]
         broken = False
+        leads = sharers.size == 0 or cpus[p] == sharers[0]
         while a < limit and a + header <= limit:
             code = 0
             value = np.int64(0)
@@ -72,9 +75,19 @@ def _find(
                 value = length
             if code:
                 # Nothing tells where the next record is.
-                bad = report(trouble, bad, p, a, code, value)
+                if leads:
+                    bad = report(trouble, bad, p, a, code, value)
                 broken = True
                 break
+            if sharers.size:
+                owner = integer(buf8, a + cpu_at, cpu_size, cpu_signed != 0, cpu_big != 0)
+                if owner != cpus[p]:
+                    strange = leads
+                    for sharer in sharers:
+                        strange = strange and sharer != owner
+                    if not strange:
+                        a += length
+                        continue
             if k < 0 or length < skip + at(need, k):
                 bad = report(trouble, bad, p, a, 3 if k < 0 else 2, id_ if k < 0 else length)
                 k = np.int64(-1)
@@ -98,7 +111,7 @@ def _find(
             a += length
             if align > 1:
                 a = begin[p] + (a - begin[p] + align - 1) // align * align
-        if a < limit and not broken:
+        if a < limit and not broken and leads:
             bad = report(trouble, bad, p, a, 6, limit - a)
         bounds[p + 1] = n
     return bad
@@ -118,7 +131,7 @@ class HeaderWalker(RecordWalker):
         assert isinstance(framing, HeaderFraming)
         header = framing.header
         magic, mask, value = framing.magic or (None, 0, 0)
-        names = (framing.id, framing.length, framing.time, magic)
+        names = (framing.id, framing.length, framing.time, magic, framing.cpu)
         self._fields = np.array([_row(member_place(header, name) if name else None) for name in names], np.int64)
         self._times = np.array(
             [_row(member_place(e.event.payload, e.event.time) if e.event.time else None) for e in plan.events], np.int64
@@ -129,6 +142,7 @@ class HeaderWalker(RecordWalker):
         # With a payload that has the header in it, the shortest record is the header all the same.
         self._numbers = (size, skip, framing.extra, framing.align, framing.id_mask, *flag, mask, value)
         self._bits = plan.format.clock.bits
+        self._sharers = np.array(framing.cpus if framing.cpu else (), np.int64)
         self.shortest = max(size if framing.length else min((skip + int(n) for n in self.need), default=size), 1)
 
     def find(
@@ -138,5 +152,14 @@ class HeaderWalker(RecordWalker):
         most = int(((packets["content"] - packets["first"]) // self.shortest + 1).sum())
         room = self.room(packets.size, most)
         inputs = (buffer.view(np.uint8), starts, packets["first"], starts + packets["content"], packets["ticks"])
-        rules = (self._fields, self._times, *self._numbers, self._bits, self.plan.kind_of_id, self.need)
+        rules = (
+            self._fields,
+            self._times,
+            *self._numbers,
+            self._bits,
+            packets["cpu"],
+            self._sharers,
+            self.plan.kind_of_id,
+            self.need,
+        )
         return room, _find(*inputs, *rules, *room[:-1], trouble)

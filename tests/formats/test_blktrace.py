@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import ltt_relay
 from ltt_relay.formats import blktrace, oracle
 from ltt_relay.formats.fields import BIG, LITTLE
 from ltt_relay.testing.blktrace import write_blktrace
+from tests.formats.blkparse import blkparse_rows, our_rows
 
 SAMPLES = Path(os.environ.get("LTT_RELAY_SAMPLES", Path(__file__).resolve().parents[3] / "shared" / "samples"))
 needs_samples = pytest.mark.skipif(not (SAMPLES / "blktrace").is_dir(), reason=f"no sample traces at {SAMPLES}")
-
-ACTIONS = {name: letter for letter, name, _ in blktrace.ACTIONS.values()}
 
 
 @needs_samples
@@ -44,14 +42,6 @@ def test_the_samples_have_the_records_of_their_manifest() -> None:
     assert note["timestamp"].value == note["seconds"] * 10**9 + note["nanoseconds"]
 
 
-def _rwbs(action: int, size: int) -> str:
-    """What blkparse prints for the kind of request; after its fill_rwbs()."""
-    has = {name: bool(action & bit) for name, bit in blktrace.CATEGORIES.items()}
-    text = "F" * has["flush"]
-    text += "D" if has["discard"] else "W" if has["write"] else "R" if size else "N"
-    return text + "F" * has["fua"] + "A" * has["ahead"] + "S" * has["sync"] + "M" * has["meta"]
-
-
 @needs_samples
 @pytest.mark.parametrize(("name", "cpus"), [("takeoverjp/sample", (1,)), ("isotopp/keks", range(8))])
 def test_every_field_equals_blkparses(name: str, cpus: list[int], tmp_path: Path) -> None:
@@ -62,27 +52,8 @@ def test_every_field_equals_blkparses(name: str, cpus: list[int], tmp_path: Path
         # blkparse insists that a file's number is the CPU of its records; the first sample was renamed by somebody.
         original = Path(f"{source}.blktrace.{cpu if len(cpus) > 1 else 0}")
         (tmp_path / f"t.blktrace.{cpu}").write_bytes(original.read_bytes() if cpu in cpus else b"")
-    fields = ("M", "m", "c", "s", "T", "t", "p", "a", "d", "S", "N", "e", "C")
-    command = ["blkparse", "-q", "-i", "t", "-f", "|".join(f"%{letter}" for letter in fields) + "\n"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    theirs = {tuple(line.split("|")) for line in done.stdout.splitlines() if line.count("|") == len(fields) - 1}
-
-    trace = ltt_relay.open(tmp_path, strict=True)
-    first = min(int(frame["timestamp"].min()) for name, frame in trace.frames(time="ns").items() if name in ACTIONS)
-    ours = set()
-    for event, frame in trace.frames(time="ns").items():
-        if event not in ACTIONS:
-            continue
-        for row in frame.to_dict("records"):
-            second, nanosecond = divmod(row["timestamp"] - first, 10**9)
-            name_ = row["comm"] if isinstance(row["comm"], str) else "(null)"
-            ours.add(
-                (
-                    str(row["dev"] >> 20), str(row["dev"] & 0xFFFFF), str(row["cpu"]), str(row["sequence"]),
-                    str(second), f"{nanosecond:09d}", str(row["tid"]), ACTIONS[event],
-                    _rwbs(row["action"], row["bytes"]), str(row["sector"]), str(row["bytes"]), str(row["error"]), name_,
-                )
-            )  # fmt: skip
+    theirs = blkparse_rows(tmp_path, "t")
+    ours = our_rows(ltt_relay.open(tmp_path, strict=True))
     missing, invented = theirs - ours, ours - theirs
     assert len(ours) > 2000
     assert not missing
