@@ -16,20 +16,20 @@ import pytest
 import ltt_relay
 from ltt_relay import analysis
 from ltt_relay.analysis.base import span
-from tests.vm.truth import Work, counters, during, of, perf_records, read_works, record, timehist
+from tests.vm import deviations
+from tests.vm.truth import ONE_CPU, Work, counters, during, of, perf_records, read_works, record, timehist
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 #: The scheduler reads its clock before it comes to the tracepoint: the path between them, and from sched_waking to the
 #: run queue, in instructions; and how long a task may have run, to a tick, since its last switch.
 SWITCH, WAKE, SINCE = 8_000, 15_000, 200_000
-WORKS = ["sleeps", "calls", "polls", "forks", "touches", "spin1+spin2", "moves", "ping+pong", "waits", "reads"]
 
 
 @pytest.fixture(scope="session")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("truth")
-    record(out, WORKS, icount=True)
+    record(out, ONE_CPU, icount=True)
     return out
 
 
@@ -221,11 +221,15 @@ def test_all_switches_and_forks_are_those_of_proc_stat(
         for i in (0, 1)
     )
     first, last = works["counters0"], works["counters1"]
+    offset = trace.info["wall_offset"]
+    rates = analysis.event_rates(analysis.Window(trace, first.end + offset, last.begin + offset))
+    counts = rates.groupby("event")["count"].sum()
     for event, key in (("sched_switch", "ctxt"), ("sched_process_fork", "processes")):
         at = trace.frames([event], columns=["timestamp"], time="ns")[event]["timestamp"]
         sure = ((at >= first.end) & (at < last.begin)).sum()
         most = ((at >= first.begin) & (at < last.end)).sum()
         assert 0 < sure <= after[key] - before[key] <= most, event
+        assert counts[event] == sure
 
 
 def test_use_of_the_cpu_and_the_run_queue_over_time(trace: ltt_relay.Trace, works: dict[str, Work]) -> None:
@@ -263,6 +267,10 @@ def test_a_lock_of_the_kernel_is_waited_for_as_long_as_the_kernel_says(
     assert some["wait_ns"].sum() == pytest.approx(work.says["waited"], rel=0.01)
     table = analysis.contention(trace).set_index("lock")
     assert table.loc[work.says["address"], "total_ns"] == some["wait_ns"].sum()
+
+
+def test_the_table_of_the_docs_can_be_made(left: Path) -> None:
+    assert {row[0] for row in deviations.one_cpu(left)} >= {"run_intervals", "contentions", "soft_interrupt_latency"}
 
 
 def test_perf_sees_the_same(left: Path, beside: ltt_relay.Trace) -> None:

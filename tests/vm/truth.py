@@ -20,10 +20,16 @@ from ltt_relay.capture.kbuild import compiler_for
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.kernels import find_kernel
 
-__all__ = ("ROOT", "Work", "counters", "during", "of", "perf_records", "read_works", "record", "timehist")
+__all__ = (
+    "ONE_CPU", "ROOT", "TWO_CPUS", "Work", "counters", "during", "of", "perf_records", "read_works", "record",
+    "timehist",
+)  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 _KERNEL = "6.1"
+#: Works for `record`; those joined by + run at once.
+ONE_CPU = ["sleeps", "calls", "polls", "forks", "touches", "spin1+spin2", "moves", "ping+pong", "waits", "reads"]
+TWO_CPUS = ["sleeps", "spin1+spin2+spin3", "spin4+spin5+spin6", "moves", "ping+pang", "waits"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def perf_records(path: Path, event: str) -> list[tuple[int, int, int, dict[str, 
     for line in said.splitlines():
         if f" {event}: " not in line:
             continue
-        match = re.match(rf"\s*(\d+) \[(\d+)\]\s+(\d+)\.(\d{{9}}):\s+{event}:\s+(.*)", line)
+        match = re.match(rf"\s*(-?\d+) \[(\d+)\]\s+(\d+)\.(\d{{9}}):\s+{event}:\s+(.*)", line)
         assert match, line
         tid, cpu, whole, part, text = match.groups()
         fields = dict(re.findall(r"(\w+)[=:] ?(\w+)", text)) | {"text": text}
