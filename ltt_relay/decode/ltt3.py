@@ -30,6 +30,8 @@ def _plan() -> Plan:
     return compile_plan(FORMAT)
 
 
+#: More records than a machine can lose; the sum over all reasons and CPUs still fits into 64 bits.
+_MAX_LOST: Final = 1 << 44
 #: What stream files are called; whatever else has packets of the trace in it is read too.
 _STREAM: Final = re.compile(rf"({'|'.join(stream.name for stream in FORMAT.streams)})_\d+")
 _FROM_HEADER: Final = {
@@ -164,7 +166,7 @@ class Ltt3Source(Source):
     def lost_counters(self, reason: str) -> np.ndarray:
         """Return the counters of the packet headers."""
         name = reason if reason == "overwritten" else f"lost_{reason}"
-        counters: np.ndarray = np.minimum(self.headers[name], MAX_TIME).astype(np.int64)
+        counters: np.ndarray = np.minimum(self.headers[name], _MAX_LOST).astype(np.int64)
         return counters
 
     def details(self) -> dict[str, Any]:

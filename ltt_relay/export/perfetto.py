@@ -75,6 +75,11 @@ def _protos() -> Any:
     return perfetto_trace_pb2
 
 
+def _signed(value: int) -> int:
+    """Return 32 bits as Perfetto has them for a uid, which the kernel has without a sign."""
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
 def _uuid(*parts: object) -> int:
     """A track's number."""
     text = repr(parts).encode()
@@ -184,7 +189,9 @@ class PerfettoSink:
         for pid, tgid, ppid, uid, comm in rows:
             self._tgids[pid] = tgid
             if pid == tgid:
-                packet.process_tree.processes.add(pid=pid, ppid=ppid, uid=uid, cmdline=[comm], cmdline_is_comm=True)
+                packet.process_tree.processes.add(
+                    pid=pid, ppid=ppid, uid=_signed(uid), cmdline=[comm], cmdline_is_comm=True
+                )
             else:
                 packet.process_tree.threads.add(tid=pid, tgid=tgid, name=comm)
         packet.timestamp = max((trace.info["begin"] or self._offset) - self._offset, 0)

@@ -14,8 +14,9 @@ import pytest
 
 import ltt_relay
 from ltt_relay.decode import metadata
+from ltt_relay.export.convert import Options, convert_trace
 from ltt_relay.formats import ctf
-from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, MAGIC, PACKET, RECORD
+from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, LOST_REASONS, MAGIC, PACKET, RECORD
 
 _UUID = UUID(int=0x1234567890)
 _OFFSET = 1_795_000_000_000_000_000
@@ -127,11 +128,14 @@ def test_an_impossible_header_is_damage(header: dict[str, int], tmp_path: Path) 
 
 
 def test_counters_that_fill_64_bits_stay_positive(tmp_path: Path) -> None:
-    packet = _packet(_THREE, lost_full=(1 << 63) + 5, records=(1 << 64) - 1)
+    most = (1 << 64) - 1
+    packet = _packet(_THREE, **{f"lost_{reason}": most for reason in LOST_REASONS}, overwritten=most, records=most)
     trace = ltt_relay.open(_write(tmp_path / "t", events_0=packet))
     assert trace.info["records"] == 3
-    assert trace.info["lost"] == trace.gaps["count"].sum() > 1 << 61
+    assert trace.info["lost"] + trace.info["overwritten"] == trace.gaps["count"].sum() > 1 << 40
     assert _codes(trace) == ["record_count"]
+    for to in ("ctf", "perfetto"):
+        assert convert_trace(trace.path, tmp_path / to, Options(to)).error == ""
 
 
 def _event(body: str, name: str = "cust", stream: str = "0", number: str = "256") -> str:
@@ -180,3 +184,10 @@ def test_one_long_name_does_not_make_all_names_long(tmp_path: Path) -> None:
 
 def _address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def test_a_uid_above_31_bits_goes_to_perfetto(tmp_path: Path) -> None:
+    fields = {"pid": 5, "tgid": 5, "ppid": 1, "uid": (1 << 32) - 2, "cause": 0, "comm": "x"}
+    task = _packet([_record("state_task", fields, _T)], stream_id=1)
+    path = _write(tmp_path / "t", state_0=task, events_0=_packet(_THREE))
+    assert convert_trace(path, tmp_path / "out", Options("perfetto")).error == ""
