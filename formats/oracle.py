@@ -92,7 +92,11 @@ def length_records(format: Format, data: bytes, packet: Packet) -> Iterator[Pars
             yield Parsed(packet.sequence, at, "damage", None, packet.cpu, {"found": f"record length {length}"})
             return
         time = packet.begin + (head[framing.time] - packet.begin & mask)
-        if number in by_id:
+        if packet.end is not None and time > packet.end:
+            yield Parsed(
+                packet.sequence, at, "damage", time, packet.cpu, {"found": f"record time {head[framing.time]}"}
+            )
+        elif number in by_id:
             name, fields = payload(by_id[number], data[at + header : at + length])
             yield Parsed(packet.sequence, at, name, time, packet.cpu, fields)
         else:

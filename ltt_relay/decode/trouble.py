@@ -21,6 +21,7 @@ TROUBLE: Final = {
     4: ("record_magic", "the magic number that every record has"),
     6: ("truncated", "a whole record"),
     7: ("record_time", "a time of the last hundred years"),
+    8: ("record_time", "the low 32 bits of a time up to the packet's end"),
     5: ("unknown_event", "the id of an event that is described; its length is unknown, so the rest is skipped"),
 }
 

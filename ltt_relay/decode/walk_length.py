@@ -52,7 +52,8 @@ def _is_whole(
 @compiled
 def _count(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray, facts: np.ndarray,
-    need: np.ndarray, program: np.ndarray, first: np.ndarray, counts: np.ndarray, problems: np.ndarray,
+    need: np.ndarray, program: np.ndarray, first: np.ndarray, pk_time: np.ndarray, pk_end: np.ndarray,
+    counts: np.ndarray, problems: np.ndarray,
 ) -> int:  # fmt: skip
     """Count the records of each kind in each packet; positions are bytes from the buffer's begin.
 
@@ -65,6 +66,7 @@ def _count(
     for packet in range(begin.size):
         a = begin[packet]
         stop = end[packet]
+        span = pk_end[packet] - pk_time[packet]
         while a + header <= stop:
             head = load64(buf8, a)
             length = np.int64(head >> np.uint64(48))
@@ -78,12 +80,15 @@ def _count(
             ):
                 code = 3 if k >= need.size else 2
                 k = unknown
+            elif ((np.int64(head & np.uint64(0xFFFFFFFF)) - pk_time[packet]) & 0xFFFFFFFF) > span:
+                code = 8
+                k = unknown
             if code:
                 if found < problems.shape[0]:
                     problems[found, 0] = packet
                     problems[found, 1] = a
                     problems[found, 2] = code
-                    problems[found, 3] = id_ if code == 3 else length
+                    problems[found, 3] = id_ if code == 3 else head & np.uint64(0xFFFFFFFF) if code == 8 else length
                 found += 1
                 if code == 1:
                     break
@@ -94,10 +99,11 @@ def _count(
 
 @compiled
 def _find(
-    buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, pk_time: np.ndarray, pk_tid: np.ndarray, pk_cpu: np.ndarray,
-    kinds: np.ndarray, since: int, until: int, header: int, kind_of_id: np.ndarray, facts: np.ndarray,
-    need: np.ndarray, program: np.ndarray, part_first: np.ndarray, switch_next: int, first: np.ndarray,
-    last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray,
+    buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, pk_time: np.ndarray, pk_end: np.ndarray, pk_tid: np.ndarray,
+    pk_cpu: np.ndarray, kinds: np.ndarray, since: int, until: int, header: int, kind_of_id: np.ndarray,
+    facts: np.ndarray, need: np.ndarray, program: np.ndarray, part_first: np.ndarray, switch_next: int,
+    first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray,
+    kind: np.ndarray,
 ) -> None:  # fmt: skip
     """Write entries of packet p from first[p] on, up to last[p], which is set.
 
@@ -110,6 +116,8 @@ def _find(
         a = begin[p]
         limit = end[p]
         base = pk_time[p]
+        # What is later than the packet is damage: a range of time finds packets by their begin and end.
+        high = min(until, pk_end[p] + 1)
         run = pk_tid[p]
         told = np.int64(-1) if run != -2 else np.int64(0)
         cpu = pk_cpu[p] << 16
@@ -133,7 +141,7 @@ def _find(
                 put(stop, n, np.uint32(a + length))
                 put(tid, n, np.int32((mine & mask) | (run & ~mask)))
                 put(kind, n, np.uint32(k | cpu))
-                n += np.int64(at(kinds, k)) & np.int64(t >= since) & np.int64(t < until)
+                n += np.int64(at(kinds, k)) & np.int64(t >= since) & np.int64(t < high)
                 mask = at(facts, 8 * k + 7) & told
                 following = np.int64(np.int32(load32(buf8, payload + switch_next)))
                 run = (following & mask) | (run & ~mask)
@@ -187,13 +195,14 @@ class LengthWalker:
     ) -> int:
         """Count the records of loaded packets into counts[packet, kind], the last column for those that are skipped.
 
-        trouble: filled with rows (packet, byte in the buffer, code, value), see `source.TROUBLE`; returns how many
+        trouble: filled with rows (packet, byte in the buffer, code, value), see `trouble.TROUBLE`; returns how many
         there were, of which at most len(trouble) are kept.
         """
         return int(
-            _count(
+            _count(  # type: ignore[call-arg]
                 buffer.view(np.uint8), starts + packets["first"], starts + packets["content"], self._header,
-                self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first, counts, trouble,
+                self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first,
+                *(packets[name].astype(np.int64) for name in ("begin", "end")), counts, trouble,
             )
         )  # fmt: skip
 
@@ -207,8 +216,8 @@ class LengthWalker:
         _find(  # type: ignore[call-arg]
             buffer.view(np.uint8), starts + packets["first"], starts + packets["content"],
             # Numba tells the column of one packet from that of many, unless it is copied, and would compile twice.
-            *(packets[name].astype(np.int64) for name in ("begin", "tid", "cpu")), kinds, wanted.since, wanted.until,
-            self._header, self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first, self._next,
-            first, last, *entries,
+            *(packets[name].astype(np.int64) for name in ("begin", "end", "tid", "cpu")), kinds, wanted.since,
+            wanted.until, self._header, self._kind_of_id, self._facts, self._need, self._plan.program,
+            self._plan.first, self._next, first, last, *entries,
         )  # fmt: skip
         return last

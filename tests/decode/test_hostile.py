@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pandas as pd
 import pytest
 
 import ltt_relay
 from ltt_relay.decode import metadata
 from ltt_relay.export.convert import Options, convert_trace
 from ltt_relay.formats import ctf
-from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, LOST_REASONS, MAGIC, PACKET, RECORD
+from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, LOST_REASONS, MAGIC, PACKET, RECORD, records
 
 _UUID = UUID(int=0x1234567890)
 _OFFSET = 1_795_000_000_000_000_000
@@ -191,3 +192,16 @@ def test_a_uid_above_31_bits_goes_to_perfetto(tmp_path: Path) -> None:
     task = _packet([_record("state_task", fields, _T)], stream_id=1)
     path = _write(tmp_path / "t", state_0=task, events_0=_packet(_THREE))
     assert convert_trace(path, tmp_path / "out", Options("perfetto")).error == ""
+
+
+@pytest.mark.parametrize("late", [{"timestamp_end": _T + 15}, {"timestamp_begin": _T + 5}])
+def test_a_record_beyond_its_packet_is_damage_in_the_whole_and_in_windows(late: dict[str, int], tmp_path: Path) -> None:
+    later = _packet([_switch(_T + 100)], timestamp_begin=_T + 100, packet_seq_num=1)
+    path = _write(tmp_path / "t", events_0=_packet(_THREE, **late) + later)
+    trace = ltt_relay.open(path)
+    whole = trace["sched_switch"]
+    assert len(whole) == trace.catalog["count"].sum() == 3
+    assert _codes(trace) == ["record_time"]
+    assert [found.event for found in records(path)].count("sched_switch") == 3
+    windows = [window["sched_switch"] for window in trace.iter_frames(max_bytes=1) if window]
+    pd.testing.assert_frame_equal(pd.concat(windows, ignore_index=True), whole)

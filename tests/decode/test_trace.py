@@ -15,6 +15,7 @@ import pytest
 
 import ltt_relay
 from ltt_relay.decode import batch
+from ltt_relay.decode.index import HEADER
 from ltt_relay.decode.names import Names
 from ltt_relay.decode.source import FOREVER
 from ltt_relay.decode.times import resolve
@@ -211,6 +212,8 @@ def test_equal_times_are_merged_by_cpu_then_place(trace: Path, monkeypatch: pyte
                 time, _, length = struct.unpack_from("<IHH", data, at)
                 struct.pack_into("<I", data, at, time | 0xFFFF)
                 at += (length + 7) & ~7
+            end = start + dict(HEADER.fields or {})["timestamp_end"][1]
+            struct.pack_into("<Q", data, end, packet.timestamp_end | 0xFFFF)
             start += packet.packet_size // 8
         file.write_bytes(data)
     merged = ltt_relay.open(trace).merged(time="ns")
