@@ -94,9 +94,19 @@ static const struct inode_operations client_dir_iops = {
 	.rmdir = relayfs_rmdir,
 };
 
+/* A name in @parent, whose inode is locked, that stands for nothing yet, as after a look-up: the reference is the caller's. */
+static struct dentry *new_name(struct dentry *parent, const char *name)
+{
+	struct dentry *dentry = d_alloc_name(parent, name);
+
+	if (dentry)
+		d_add(dentry, NULL);
+	return dentry;
+}
+
 /* Makes the directory behind a new @dentry of @parent, whose inode is locked; the directory's inode is locked after. */
 static struct relayfs_dir *make_dir(struct relayfs_dir *parent, struct dentry *dentry, struct relayfs_client *client,
-				    struct relayfs_object *obj, bool allocated)
+				    struct relayfs_object *obj)
 {
 	struct relayfs_node *node = kzalloc(sizeof(*node), GFP_KERNEL);
 	struct relayfs_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
@@ -125,20 +135,21 @@ static struct relayfs_dir *make_dir(struct relayfs_dir *parent, struct dentry *d
 	inode->i_fop = &simple_dir_operations;
 	inc_nlink(inode);
 	inode_lock_nested(inode, I_MUTEX_CHILD);
-	if (allocated)
-		compat_add(dentry, inode);
-	else
-		compat_instantiate(dentry, inode);
+	compat_instantiate(dentry, inode);
 	inc_nlink(d_inode(parent->dentry));
 	list_add_tail(&node->link, &parent->children);
 	return dir;
 }
 
-/* Unlinks the files of @dir, whose inode is locked. */
+/*
+ * Unlinks the files of @dir, whose inode is locked, as it goes. Nobody makes anything in it any more: who still has it as
+ * working directory would call a client that may be gone.
+ */
 static void empty_dir(struct relayfs_dir *dir)
 {
 	struct relayfs_node *node, *next;
 
+	d_inode(dir->dentry)->i_flags |= S_DEAD;
 	list_for_each_entry_safe(node, next, &dir->children, link) {
 		struct dentry *dentry = node->dentry;
 
@@ -159,7 +170,7 @@ static void remove_dir(struct dentry *parent, struct dentry *dentry)
 }
 
 /* Makes an object of the client whose directory @parent is, and its directory and files; @parent's inode is locked. */
-static int make_object(struct relayfs_dir *parent, struct dentry *dentry, bool allocated)
+static int make_object(struct relayfs_dir *parent, struct dentry *dentry)
 {
 	struct relayfs_client *client = parent->client;
 	struct relayfs_object *obj;
@@ -170,7 +181,7 @@ static int make_object(struct relayfs_dir *parent, struct dentry *dentry, bool a
 	obj = client->mkdir(dentry->d_name.name);
 	if (IS_ERR(obj))
 		return PTR_ERR(obj);
-	dir = make_dir(parent, dentry, NULL, obj, allocated);
+	dir = make_dir(parent, dentry, NULL, obj);
 	if (!dir) {
 		client->rmdir(obj);
 		relayfs_object_put(obj);
@@ -197,7 +208,7 @@ static int relayfs_mkdir(struct inode *inode, struct dentry *dentry, umode_t mod
 {
 	const struct relayfs_node *parent = inode->i_private;
 
-	return make_object(parent->dir, dentry, false);
+	return make_object(parent->dir, dentry);
 }
 
 /**
@@ -214,12 +225,10 @@ int relayfs_make_directory(struct relayfs_client *client, const char *name)
 	int err = -ENOMEM;
 
 	inode_lock(d_inode(parent));
-	dentry = d_alloc_name(parent, name);
-	if (dentry) {
-		err = make_object(client->dir, dentry, true);
-		if (err)
-			dput(dentry);
-	}
+	dentry = new_name(parent, name);
+	if (dentry)
+		err = make_object(client->dir, dentry);
+	dput(dentry);
 	inode_unlock(d_inode(parent));
 	return err;
 }
@@ -436,9 +445,9 @@ MODULE_ALIAS_FS("relayfs");
  */
 int relayfs_register_client(struct relayfs_client *client)
 {
-	struct inode *inode;
-	struct dentry *dentry;
+	struct dentry *dentry = NULL;
 	struct relayfs_node *node;
+	struct inode *inode;
 	int err;
 
 	/* Mounting and unmounting take s_umount, under which a remount takes fs_lock: so not the other way round. */
@@ -454,14 +463,12 @@ int relayfs_register_client(struct relayfs_client *client)
 			goto unpin;
 		}
 	err = -ENOMEM;
-	dentry = d_alloc_name(root.dentry, client->name);
+	dentry = new_name(root.dentry, client->name);
 	if (!dentry)
 		goto unpin;
-	client->dir = make_dir(&root, dentry, client, NULL, true);
-	if (!client->dir) {
-		dput(dentry);
+	client->dir = make_dir(&root, dentry, client, NULL);
+	if (!client->dir)
 		goto unpin;
-	}
 	err = client->populate ? client->populate(client->dir) : 0;
 	if (err) {
 		empty_dir(client->dir);
@@ -471,10 +478,12 @@ int relayfs_register_client(struct relayfs_client *client)
 		goto unpin;
 	}
 	inode_unlock(d_inode(dentry));
+	dput(dentry);
 	inode_unlock(inode);
 	mutex_unlock(&fs_lock);
 	return 0;
 unpin:
+	dput(dentry);
 	inode_unlock(inode);
 	mutex_unlock(&fs_lock);
 	simple_release_fs(&pin, &pins);
