@@ -195,7 +195,7 @@ int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
 		relayfs_for_each_stream(s, i, chan) {
 			mutex_lock(&s->lock);
 			if (s->drain) {
-				s->writer->overwritten += relayfs_cut_drain(s);
+				relayfs_add(s, &s->writer->overwritten, relayfs_cut_drain(s));
 				s->snapshot_end = s->drain;
 			}
 			mutex_unlock(&s->lock);
@@ -362,7 +362,7 @@ int relayfs_channel_reset(struct relayfs_channel *chan)
 	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
 		if (s->drain)
-			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+			relayfs_add(s, &s->writer->lost[LTT3_LOST_RESET], relayfs_cut_drain(s));
 		mutex_unlock(&s->lock);
 	}
 	if (drain_pending(chan)) {
@@ -378,7 +378,7 @@ int relayfs_channel_reset(struct relayfs_channel *chan)
 	relayfs_for_each_stream(s, i, chan) {
 		mutex_lock(&s->lock);
 		if (s->drain)
-			s->writer->lost[LTT3_LOST_RESET] += relayfs_cut_drain(s);
+			relayfs_add(s, &s->writer->lost[LTT3_LOST_RESET], relayfs_cut_drain(s));
 		mutex_unlock(&s->lock);
 	}
 unlock:

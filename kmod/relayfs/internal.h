@@ -200,6 +200,9 @@ void relayfs_flush_stream(struct relayfs_stream *s);
 void relayfs_note_clock(struct relayfs_channel *chan);
 void relayfs_news(struct relayfs_stream *s);
 
+/* stats.c */
+void relayfs_add(struct relayfs_stream *s, u64 *counter, u64 n);
+
 /* flip.c */
 void relayfs_claim_rings(struct relayfs_channel *chan);
 void relayfs_release_rings(struct relayfs_channel *chan);

@@ -40,16 +40,24 @@ const char *relayfs_channel_error(struct relayfs_channel *chan)
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_error);
 
-struct missed {
-	struct relayfs_writer *writer;
+struct addition {
+	u64 *counter;
 	u64 n;
 };
 
-static void add_missed(void *info)
+static void add(void *info)
 {
-	const struct missed *missed = info;
+	const struct addition *addition = info;
 
-	WRITE_ONCE(missed->writer->lost[LTT3_LOST_NESTED], missed->writer->lost[LTT3_LOST_NESTED] + missed->n);
+	WRITE_ONCE(*addition->counter, *addition->counter + addition->n);
+}
+
+/* Adds to a counter of a stream's writer, which may be counting itself meanwhile. Caller holds cpus_read_lock(). */
+void relayfs_add(struct relayfs_stream *s, u64 *counter, u64 n)
+{
+	struct addition addition = { counter, n };
+
+	relayfs_on_writer(s, add, &addition);
 }
 
 /**
@@ -60,12 +68,11 @@ static void add_missed(void *info)
 void relayfs_channel_count_missed(struct relayfs_channel *chan, u64 n)
 {
 	struct relayfs_stream *s = chan->streams[cpumask_first(cpu_possible_mask)];
-	struct missed missed = { s->writer, n };
 
 	if (!n)
 		return;
 	cpus_read_lock();
-	relayfs_on_writer(s, add_missed, &missed);
+	relayfs_add(s, &s->writer->lost[LTT3_LOST_NESTED], n);
 	cpus_read_unlock();
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_count_missed);
