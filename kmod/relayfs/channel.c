@@ -90,9 +90,13 @@ static void wake_readers(struct irq_work *work)
 
 /* -------------------------------------------------------------------------------------------------------- flush --- */
 
+/* Not once it has stopped: then the last words are the reader's, see make_final(). */
 static void close_for_flush(void *writer)
 {
-	relayfs_close_packet(writer, true);
+	struct relayfs_writer *w = writer;
+
+	if (w->running)
+		relayfs_close_packet(w, true);
 }
 
 void relayfs_flush_stream(struct relayfs_stream *s)
@@ -204,14 +208,13 @@ int relayfs_channel_start(struct relayfs_channel *chan)
 		}
 		chan->ring = ring;
 	}
-	if (flight && !chan->spare) {
-		struct relayfs_ring *ring = relayfs_ring_open(chan, chan->attr.n_subbufs, 1);
-
-		if (IS_ERR(ring)) {
-			err = PTR_ERR(ring);
-			goto unlock;
+	err = flight ? relayfs_make_spare(chan) : 0;
+	if (err) {
+		if (chan->state == RELAYFS_IDLE) {	/* it still is, and may be configured */
+			relayfs_ring_put(chan->ring);
+			chan->ring = NULL;
 		}
-		chan->spare = ring;
+		goto unlock;
 	}
 	WRITE_ONCE(chan->state, RELAYFS_RUNNING);
 	relayfs_for_each_stream(s, i, chan) {
@@ -305,9 +308,14 @@ static void free_channel(struct relayfs_object *obj)
 	unsigned int i;
 
 	for (i = 0; i < chan->n_streams; i++) {
-		if (chan->streams[i])
-			irq_work_sync(&chan->streams[i]->wake);
-		kfree(chan->streams[i]);
+		struct relayfs_stream *s = chan->streams[i];
+
+		if (!s)
+			continue;
+		/* The last close has done so; relayfs_channel_set_wakeup() may have queued it again just then. */
+		cancel_delayed_work_sync(&s->flush);
+		irq_work_sync(&s->wake);
+		kfree(s);
 	}
 	free_percpu(chan->head.writers);
 	kfree(chan->head.global);
@@ -339,7 +347,7 @@ static struct relayfs_stream *make_stream(struct relayfs_channel *chan, int cpu)
 	return s;
 }
 
-static int check_sizes(struct relayfs_channel *chan, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max)
+int relayfs_check_sizes(struct relayfs_channel *chan, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max)
 {
 	if (subbuf_size < PAGE_SIZE || subbuf_size % PAGE_SIZE || subbuf_size > MAX_SUBBUF_SIZE)
 		return relayfs_refuse(chan, -EINVAL, "subbuf_size is %zu, and should be a multiple of %lu up to %lu",
@@ -388,7 +396,7 @@ struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *
 		kvfree(chan);
 		return ERR_PTR(-ENODEV);
 	}
-	err = check_sizes(chan, attr->subbuf_size, attr->n_subbufs, attr->n_subbufs_max);
+	err = relayfs_check_sizes(chan, attr->subbuf_size, attr->n_subbufs, attr->n_subbufs_max);
 	if (err)
 		goto put;
 	err = -ENOMEM;
@@ -430,7 +438,7 @@ int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, 
 	int err;
 
 	mutex_lock(&chan->lock);
-	err = check_sizes(chan, subbuf_size, n_subbufs, n_subbufs_max);
+	err = relayfs_check_sizes(chan, subbuf_size, n_subbufs, n_subbufs_max);
 	if (err)
 		goto unlock;
 	if (chan->ring && ((flags | fixed) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||

@@ -157,7 +157,8 @@ void relayfs_release_rings(struct relayfs_channel *chan)
 
 /* ------------------------------------------------------------------------------------ snapshot, resize and reset --- */
 
-static int make_spare(struct relayfs_channel *chan)
+/* What the next snapshot flips to; 0 or -ENOMEM. */
+int relayfs_make_spare(struct relayfs_channel *chan)
 {
 	struct relayfs_ring *ring;
 
@@ -205,14 +206,14 @@ int relayfs_channel_snapshot(struct relayfs_channel *chan, bool discard)
 		err = relayfs_refuse(chan, -EBUSY, "the last snapshot has not been read: read it, or write snapshot!");
 		goto unlock;
 	}
-	err = make_spare(chan);
+	err = relayfs_make_spare(chan);
 	if (err)
 		goto unlock;
 	ring = chan->spare;
 	chan->spare = NULL;
 	flip_all(chan, ring, true);
 	/* The next one is made ready now, when nobody waits for it; if there is no memory, the next snapshot says so. */
-	make_spare(chan);
+	relayfs_make_spare(chan);
 unlock:
 	relayfs_release_rings(chan);
 	cpus_read_unlock();
@@ -231,7 +232,7 @@ void relayfs_channel_finish_turn(struct relayfs_channel *chan)
 	cpus_read_lock();
 	relayfs_claim_rings(chan);
 	if (chan->state == RELAYFS_RUNNING)
-		make_spare(chan);
+		relayfs_make_spare(chan);
 	relayfs_release_rings(chan);
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
@@ -240,10 +241,11 @@ EXPORT_SYMBOL_GPL(relayfs_channel_finish_turn);
 
 static int resize_rings(struct relayfs_channel *chan, size_t n_subbufs, bool grow)
 {
+	int err = relayfs_check_sizes(chan, chan->attr.subbuf_size, n_subbufs, 0);
 	struct relayfs_ring *ring;
 
-	if (n_subbufs < 2 || n_subbufs > RELAYFS_MAX_SUBBUFS)
-		return relayfs_refuse(chan, -EINVAL, "n_subbufs is %zu, and should be 2 to %lu", n_subbufs, RELAYFS_MAX_SUBBUFS);
+	if (err)
+		return err;
 	if (n_subbufs == chan->attr.n_subbufs && chan->ring)
 		return 0;
 	if (!chan->ring) {

@@ -195,6 +195,7 @@ void relayfs_finish_header(struct relayfs_writer *w, struct ltt3_packet_header *
 
 /* channel.c */
 __printf(3, 4) int relayfs_refuse(struct relayfs_channel *chan, int err, const char *why, ...);
+int relayfs_check_sizes(struct relayfs_channel *chan, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max);
 void relayfs_on_writer(struct relayfs_stream *s, void (*fn)(void *info), void *info);
 void relayfs_flush_stream(struct relayfs_stream *s);
 void relayfs_note_clock(struct relayfs_channel *chan);
@@ -206,6 +207,7 @@ void relayfs_add(struct relayfs_stream *s, u64 *counter, u64 n);
 /* flip.c */
 void relayfs_claim_rings(struct relayfs_channel *chan);
 void relayfs_release_rings(struct relayfs_channel *chan);
+int relayfs_make_spare(struct relayfs_channel *chan);
 void relayfs_resize_to_need(struct work_struct *work);
 void relayfs_feel_pressure(struct irq_work *work);
 

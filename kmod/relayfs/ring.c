@@ -55,8 +55,10 @@ static void ring_close(struct work_struct *work)
 {
 	struct relayfs_ring *ring = container_of(work, struct relayfs_ring, work);
 
+	cpus_read_lock();	/* else a CPU that comes online between the two gets a buffer with a map */
 	relayfs_unmap_buffers(ring);
 	relay_close(ring->rchan);
+	cpus_read_unlock();
 	kfree(ring);
 	module_put(THIS_MODULE);
 }
@@ -79,14 +81,14 @@ struct relayfs_ring *relayfs_ring_open(struct relayfs_channel *chan, size_t n_su
 	struct relayfs_ring *ring;
 
 	if (need > allowed) {
-		snprintf(chan->error, sizeof(chan->error),
-			 "%llu KiB of buffers asked for (%zu B x %zu x %u CPUs x %u), %llu KiB allowed (max_memory=%u %% of what is available)",
-			 need >> 10, chan->attr.subbuf_size, n_subbufs, cpus, copies, allowed >> 10, max_memory);
+		relayfs_refuse(chan, -ENOMEM,
+			       "%llu KiB of buffers asked for (%zu B x %zu x %u CPUs x %u), %llu KiB allowed (max_memory=%u %% of what is available)",
+			       need >> 10, chan->attr.subbuf_size, n_subbufs, cpus, copies, allowed >> 10, max_memory);
 		return ERR_PTR(-ENOMEM);
 	}
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL);
 	if (!ring)
-		return ERR_PTR(-ENOMEM);
+		return ERR_PTR(relayfs_refuse(chan, -ENOMEM, "the kernel could not allocate a ring"));
 	kref_init(&ring->ref);
 	INIT_WORK(&ring->work, ring_close);
 	ring->flight = chan->attr.flags & RELAYFS_FLIGHT;
@@ -98,8 +100,7 @@ struct relayfs_ring *relayfs_ring_open(struct relayfs_channel *chan, size_t n_su
 	ring->subbuf_size = chan->attr.subbuf_size;
 	ring->rchan = relay_open(NULL, NULL, ring->subbuf_size, n_subbufs, &ring_callbacks, ring);
 	if (!ring->rchan) {
-		snprintf(chan->error, sizeof(chan->error), "the kernel could not allocate %llu KiB of buffers",
-			 need >> 10);
+		relayfs_refuse(chan, -ENOMEM, "the kernel could not allocate %llu KiB of buffers", need >> 10);
 		relayfs_unmap_buffers(ring);	/* of the CPUs before the one that failed */
 		kfree(ring);
 		return ERR_PTR(-ENOMEM);
