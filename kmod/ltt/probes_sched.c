@@ -250,6 +250,12 @@ static void state_exit_group(void *data, struct task_struct *task, bool group_de
 	state_exit(data, task);
 }
 
+static_assert(COMPAT_TRACE_CALLS(sched_process_fork, state_fork));
+static_assert(COMPAT_TRACE_CALLS(sched_process_exec, state_exec));
+static_assert(COMPAT_TRACE_CALLS(sched_process_exit, state_exit) ||
+	      COMPAT_TRACE_CALLS(sched_process_exit, state_exit_group));
+static_assert(COMPAT_TRACE_CALLS(task_rename, state_rename));
+
 static const struct {
 	enum ltt_event_index event;
 	void *probe;

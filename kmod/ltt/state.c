@@ -252,19 +252,22 @@ static void dump_irqs(struct ltt_state *state)
 	unsigned int irq;
 
 	for (irq = 0; irq < MAX_IRQ; irq++) {
-		struct irq_data *data = irq_get_irq_data(irq);
 		struct irqaction *action;
+		struct irq_data *data;
 		struct irq_desc *desc;
 		unsigned long flags;
 		int n = 0;
 
-		if (!data)
-			continue;
-		desc = irq_data_to_desc(data);
-		raw_spin_lock_irqsave(&desc->lock, flags);
-		for (action = desc->action; action; action = action->next)
-			n += scnprintf(names + n, sizeof(names) - n, "%s%s", n ? "," : "", action->name ?: "?");
-		raw_spin_unlock_irqrestore(&desc->lock, flags);
+		rcu_read_lock();	/* which a descriptor is freed behind */
+		data = irq_get_irq_data(irq);
+		if (data) {
+			desc = irq_data_to_desc(data);
+			raw_spin_lock_irqsave(&desc->lock, flags);
+			for (action = desc->action; action; action = action->next)
+				n += scnprintf(names + n, sizeof(names) - n, "%s%s", n ? "," : "", action->name ?: "?");
+			raw_spin_unlock_irqrestore(&desc->lock, flags);
+		}
+		rcu_read_unlock();
 		if (n)
 			write_named(state, LTT3_ID_STATE_IRQ, irq, names);
 	}
