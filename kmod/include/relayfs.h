@@ -122,7 +122,7 @@ static __always_inline void *__relayfs_reserve(struct relayfs_writer *w, struct 
 	now = max(now, w->last);
 	w->last = now;
 	at = w->cursor;
-	if (unlikely(at + ALIGN(len, 8) > w->end || now > limit)) {
+	if (unlikely(at + ALIGN(len, 8) > w->end || now > limit || len > LTT3_MAX_RECORD)) {
 		at = relayfs_next_packet(w, len, limit);
 		if (!at)
 			return NULL;
