@@ -27,9 +27,11 @@
 #define KEEP_SPARE	4
 #define MAX_IRQ		8192
 
+/* Packets one behind the other, of which the last may be open: a reader ends it, and another begins in what is left. */
 struct ltt_block {
 	struct list_head link;
-	size_t used;
+	size_t complete;		/* bytes of packets that have ended */
+	size_t used;			/* with those of the open one, if it has records */
 	u64 event_ids;
 	u64 records;
 	char data[];
@@ -40,15 +42,18 @@ static struct ltt_block *make_block(void)
 {
 	struct ltt_block *block = kvmalloc(sizeof(*block) + STATE_BLOCK, GFP_KERNEL);
 
-	if (block)
+	if (block) {
 		INIT_LIST_HEAD(&block->link);
+		block->complete = block->used = 0;
+		block->event_ids = block->records = 0;
+	}
 	return block;
 }
 
-/* Wiped: a packet that is no longer the session's must not be found there either. */
+/* Wiped: packets that are no longer the session's must not be found there either. */
 static void free_block(struct ltt_block *block)
 {
-	memset(block->data, 0, LTT3_HEADER_SIZE);
+	memset(block->data, 0, block->used);
 	kvfree(block);
 }
 
@@ -91,24 +96,29 @@ static void queue_grow(struct irq_work *work)
 	schedule_work(&container_of(work, struct ltt_state, need)->grow);
 }
 
-static struct ltt3_packet_header *block_header(struct ltt_block *block)
+/* Of the open packet. */
+static struct ltt3_packet_header *open_header(struct ltt_block *block)
 {
-	return (struct ltt3_packet_header *)block->data;
+	return (struct ltt3_packet_header *)(block->data + block->complete);
 }
 
-static void open_block(struct ltt_state *state, u64 now)
+static void open_block(struct ltt_state *state)
 {
 	struct ltt_block *block = list_first_entry_or_null(&state->spare, struct ltt_block, link);
-	struct ltt3_packet_header *h;
 
 	if (!block)
 		return;
 	list_del_init(&block->link);
 	state->n_spare--;
-	block->used = LTT3_HEADER_SIZE;
-	block->event_ids = 0;
-	block->records = 0;
-	h = block_header(block);
+	state->open = block;
+}
+
+static void open_packet(struct ltt_state *state, u64 now)
+{
+	struct ltt_block *block = state->open;
+	struct ltt3_packet_header *h = open_header(block);
+
+	block->used = block->complete + LTT3_HEADER_SIZE;
 	memset(h, 0, sizeof(*h));
 	memcpy(h->uuid, &state->uuid, sizeof(h->uuid));
 	h->stream_id = LTT3_STREAM_STATE;
@@ -120,16 +130,19 @@ static void open_block(struct ltt_state *state, u64 now)
 	h->tid = -1;
 	h->tgid = -1;
 	h->wall_offset = state->wall_offset;
-	state->open = block;
 }
 
-static void close_block(struct ltt_state *state)
+/* Nothing happens if no packet is open. */
+static void close_packet(struct ltt_state *state)
 {
 	struct ltt_block *block = state->open;
-	struct ltt3_packet_header *h = block_header(block);
+	struct ltt3_packet_header *h = open_header(block);
+	size_t size = block->used - block->complete;
 
-	h->content_size = block->used * 8;
-	h->packet_size = ALIGN(block->used, 8) * 8;
+	if (!block->records)
+		return;
+	h->content_size = size * 8;
+	h->packet_size = ALIGN(size, 8) * 8;
 	h->timestamp_end = state->last;
 	h->packet_seq_num = state->seq++;
 	h->event_ids = block->event_ids;
@@ -137,8 +150,22 @@ static void close_block(struct ltt_state *state)
 	h->events_discarded = state->lost;
 	h->lost_full = state->lost;
 	state->told = state->lost;
-	list_add_tail(&block->link, &state->closed);
+	block->used = ALIGN(block->used, 8);
+	block->complete = block->used;
+	block->event_ids = 0;
+	block->records = 0;
+}
+
+static void close_block(struct ltt_state *state)
+{
+	close_packet(state);
+	list_add_tail(&state->open->link, &state->closed);
 	state->open = NULL;
+}
+
+static bool has_room(const struct ltt_block *block, size_t len)
+{
+	return ALIGN(block->used, 8) + (block->records ? 0 : LTT3_HEADER_SIZE) + ALIGN(len, 8) <= STATE_BLOCK;
 }
 
 /* Reserves a record of @size bytes of payload, with the lock held; NULL if there is no block for it, counted. */
@@ -149,17 +176,20 @@ static void *reserve(struct ltt_state *state, u16 id, size_t size)
 	struct ltt3_record_header *record;
 	size_t at;
 
-	if (state->open && (ALIGN(state->open->used, 8) + ALIGN(len, 8) > STATE_BLOCK ||
-			    now - block_header(state->open)->timestamp_begin > U32_MAX))
+	if (state->open && state->open->records && now - open_header(state->open)->timestamp_begin > U32_MAX)
+		close_packet(state);
+	if (state->open && !has_room(state->open, len))
 		close_block(state);
 	if (!state->open)
-		open_block(state, now);
+		open_block(state);
 	if (state->n_spare < KEEP_SPARE && state->n_blocks < MAX_BLOCKS)
 		irq_work_queue(&state->need);
 	if (!state->open) {
 		state->lost++;
 		return NULL;
 	}
+	if (!state->open->records)
+		open_packet(state, now);
 	at = ALIGN(state->open->used, 8);
 	record = (struct ltt3_record_header *)(state->open->data + at);
 	*(u64 *)(state->open->data + at + ALIGN(len, 8) - 8) = 0;
@@ -361,8 +391,8 @@ void ltt_state_seal(struct ltt_state *state)
 		return;
 	raw_spin_unlock_irqrestore(&state->lock, flags);
 	dump_tasks(state);
-	if (state->open && state->open->records)
-		close_block(state);
+	if (state->open)
+		close_packet(state);
 }
 
 void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset)
@@ -397,29 +427,32 @@ static bool close_for_reader(struct ltt_state *state)
 	raw_spin_lock_irqsave(&state->lock, flags);
 	closed = state->open && state->open->records;
 	if (closed)
-		close_block(state);
+		close_packet(state);
 	raw_spin_unlock_irqrestore(&state->lock, flags);
 	return closed;
 }
 
-/* The @n-th byte of all closed packets: @block and the offset in it, or NULL at their end. */
-static struct ltt_block *find(struct ltt_state *state, loff_t *at)
+/* The byte at @pos of all packets that have ended, and how many there are from it in one piece: NULL and 0 at their end. */
+static const char *find(struct ltt_state *state, loff_t pos, size_t *left)
 {
 	struct ltt_block *block, *found = NULL;
 	unsigned long flags;
 
+	*left = 0;
 	raw_spin_lock_irqsave(&state->lock, flags);
 	list_for_each_entry(block, &state->closed, link) {
-		size_t size = block_header(block)->packet_size / 8;
-
-		if (*at < size) {
+		if (pos < block->complete) {
 			found = block;
 			break;
 		}
-		*at -= size;
+		pos -= block->complete;
 	}
+	if (!found && state->open && pos < state->open->complete)
+		found = state->open;
+	if (found)
+		*left = found->complete - pos;
 	raw_spin_unlock_irqrestore(&state->lock, flags);
-	return found;
+	return found ? found->data + pos : NULL;
 }
 
 static ssize_t state_read(struct file *file, char __user *to, size_t count, loff_t *pos)
@@ -429,17 +462,16 @@ static ssize_t state_read(struct file *file, char __user *to, size_t count, loff
 
 	mutex_lock(&state->reading);
 	while (done < count) {
-		loff_t at = *pos;
-		struct ltt_block *block = find(state, &at);
-		size_t n;
+		size_t left, n;
+		const char *from = find(state, *pos, &left);
 
-		if (!block) {
+		if (!from) {
 			if (close_for_reader(state))
 				continue;
 			break;
 		}
-		n = min_t(size_t, count - done, block_header(block)->packet_size / 8 - at);
-		n -= copy_to_user(to + done, block->data + at, n);
+		n = min(count - done, left);
+		n -= copy_to_user(to + done, from, n);
 		if (!n) {
 			mutex_unlock(&state->reading);
 			return done ?: -EFAULT;
