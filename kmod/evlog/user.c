@@ -218,7 +218,10 @@ static int parse_and_put(char *text, struct evlog_attribute *attributes, char *j
 	if (json_len < 0)
 		return malformed("a bad name", attributes[0].name);
 	record.attributes_len = json_len;
-	return evlog_put(&record);
+	err = evlog_put(&record);
+	if (err)
+		relayfs_log_refuse(evlog, err, err == -EAGAIN ? "log: it is not running" : "log: the record is lost");
+	return err;
 }
 
 /* One write to the file log. Which is refused with EAGAIN may be tried again: the limit, or a log that does not run. */
@@ -229,7 +232,9 @@ int evlog_user_write(struct relayfs_object *obj, char *text, size_t len)
 	char *json;
 
 	if (!take_token())
-		return evlog_refuse(EVLOG_RATE_LIMITED, -EAGAIN);
+		return relayfs_log_refuse(evlog, evlog_refuse(EVLOG_RATE_LIMITED, -EAGAIN),
+					  "log: uid %u is over rate_limit, %u records a second",
+					  from_kuid_munged(&init_user_ns, current_uid()), READ_ONCE(rate_limit));
 	if (strnlen(text, len) != len)
 		return malformed("a NUL", text);
 	while (len && text[len - 1] == '\n')

@@ -283,11 +283,13 @@ void relayfs_channel_show_stats(struct relayfs_channel *chan, struct seq_file *m
  * struct relayfs_object - what files stand for: counted, as an open file outlives its name
  * @ref: one for the owner, one for every inode
  * @release: frees it; the owner's module stays loaded until this has returned
+ * @refused: told why a write to one of its attributes never came to the client's store; may be NULL
  * @owner: its module
  */
 struct relayfs_object {
 	struct kref ref;
 	void (*release)(struct relayfs_object *obj);
+	void (*refused)(struct relayfs_object *obj, const char *why);
 	struct module *owner;
 };
 

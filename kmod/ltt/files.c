@@ -150,6 +150,8 @@ static int n_subbufs_store(struct relayfs_object *obj, char *text, size_t len)
 	if (err)
 		return err;
 	err = parse_size(s, "n_subbufs", text, &n);
+	if (!err && s->watermark > 1 && n <= s->watermark)
+		err = ltt_refuse(s, -EINVAL, "n_subbufs is %zu, and should be above watermark, which is %u", n, s->watermark);
 	if (!err && relayfs_channel_state(s->chan) == RELAYFS_IDLE)
 		err = configure(s, s->flags, s->subbuf_size, n, s->n_subbufs_max);
 	else if (!err)
@@ -248,13 +250,13 @@ static int error_show(struct relayfs_object *obj, struct seq_file *m)
 	return 0;
 }
 
-/* No lock: markers are written while others configure, and need nothing but the channel. */
+/* No lock but for a refusal: markers are written while others configure, and need nothing but the channel. */
 static int marker_store(struct relayfs_object *obj, char *text, size_t len)
 {
 	struct ltt_session *s = ltt_session_of(obj);
 
 	if (relayfs_channel_state(s->chan) != RELAYFS_RUNNING)
-		return -EAGAIN;
+		return ltt_refuse_unlocked(s, -EAGAIN, "marker: the session is not running");
 	if (!READ_ONCE(s->events[LTT_EVENT_MARKER].enabled))
 		return 0;
 	if (len && text[len - 1] == '\n')

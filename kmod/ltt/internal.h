@@ -178,6 +178,7 @@ struct ltt_session {
 /* session.c */
 extern struct relayfs_client ltt_client;
 __printf(3, 4) int ltt_refuse(struct ltt_session *s, int err, const char *why, ...);
+int ltt_refuse_unlocked(struct ltt_session *s, int err, const char *why);
 int ltt_begin_request(struct ltt_session *s);
 int ltt_end_request(struct ltt_session *s, int err);
 int ltt_as_channel_says(struct ltt_session *s, int err);

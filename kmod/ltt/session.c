@@ -27,6 +27,15 @@ int ltt_refuse(struct ltt_session *s, int err, const char *why, ...)
 	return err;
 }
 
+/* The same without the session's lock. */
+int ltt_refuse_unlocked(struct ltt_session *s, int err, const char *why)
+{
+	mutex_lock(&s->lock);
+	ltt_refuse(s, err, "%s", why);
+	mutex_unlock(&s->lock);
+	return err;
+}
+
 /* Every request begins here: takes the lock, and forgets the last refusal. */
 int ltt_begin_request(struct ltt_session *s)
 {
@@ -140,6 +149,11 @@ static void session_release(struct relayfs_object *obj)
 	kvfree(s);
 }
 
+static void session_refused(struct relayfs_object *obj, const char *why)
+{
+	ltt_refuse_unlocked(ltt_session_of(obj), 0, why);
+}
+
 static struct relayfs_object *session_mkdir(const char *name)
 {
 	struct relayfs_channel_attr attr = {
@@ -186,6 +200,7 @@ static struct relayfs_object *session_mkdir(const char *name)
 		kvfree(s);
 		return ERR_PTR(-ENODEV);
 	}
+	s->obj.refused = session_refused;
 	mutex_lock(&sessions_lock);
 	list_add_tail_rcu(&s->link, &sessions);
 	mutex_unlock(&sessions_lock);

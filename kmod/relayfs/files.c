@@ -70,6 +70,17 @@ static int attribute_release(struct inode *inode, struct file *file)
 	return err;
 }
 
+static int refuse_length(const struct relayfs_node *node, size_t count, size_t max)
+{
+	char why[RELAYFS_ERROR_LEN];
+
+	if (node->obj && node->obj->refused) {
+		snprintf(why, sizeof(why), "%s: %zu bytes in one write, %zu are allowed", node->attr->name, count, max);
+		node->obj->refused(node->obj, why);
+	}
+	return -EMSGSIZE;
+}
+
 static ssize_t attribute_write(struct file *file, const char __user *from, size_t count, loff_t *pos)
 {
 	struct relayfs_node *node = file_node(file);
@@ -80,7 +91,7 @@ static ssize_t attribute_write(struct file *file, const char __user *from, size_
 	if (!node->attr->store)
 		return -EACCES;
 	if (count > max)
-		return -EMSGSIZE;
+		return refuse_length(node, count, max);
 	text = memdup_user_nul(from, count);
 	if (IS_ERR(text))
 		return PTR_ERR(text);

@@ -73,6 +73,11 @@ int relayfs_log_refuse(struct relayfs_log *log, int err, const char *why, ...)
 }
 EXPORT_SYMBOL_GPL(relayfs_log_refuse);
 
+static void refused(struct relayfs_object *obj, const char *why)
+{
+	relayfs_log_refuse(log_of(obj), 0, "%s", why);
+}
+
 static int end_request(struct relayfs_log *log, int err)
 {
 	if (err && !log->error[0])
@@ -413,6 +418,7 @@ struct relayfs_log *relayfs_log_open(const struct relayfs_log_attr *attr)
 		return ERR_PTR(err);
 	}
 	relayfs_object_init(&log->obj, NULL, release);
+	log->obj.refused = refused;
 	log->client.name = attr->name;
 	log->client.owner = attr->owner;
 	log->client.populate = populate;

@@ -17,6 +17,7 @@ bool relayfs_object_init(struct relayfs_object *obj, struct module *owner, void 
 {
 	kref_init(&obj->ref);
 	obj->release = release;
+	obj->refused = NULL;
 	obj->owner = owner;
 	return try_module_get(owner);
 }
