@@ -458,28 +458,30 @@ static const char *find(struct ltt_state *state, loff_t pos, size_t *left)
 static ssize_t state_read(struct file *file, char __user *to, size_t count, loff_t *pos)
 {
 	struct ltt_state *state = (struct ltt_state *)relayfs_file_data(file_inode(file));
+	bool more = true;
 	size_t done = 0;
 
-	mutex_lock(&state->reading);
-	while (done < count) {
-		size_t left, n;
-		const char *from = find(state, *pos, &left);
+	while (more && done < count) {
+		size_t n, left = 0;
+		const char *from;
 
-		if (!from) {
-			if (close_for_reader(state))
-				continue;
-			break;
+		mutex_lock(&state->reading);
+		from = find(state, *pos, &n);
+		if (from) {
+			n = min(count - done, n);
+			pagefault_disable();
+			left = copy_to_user(to + done, from, n);
+			pagefault_enable();
+			done += n - left;
+			*pos += n - left;
+		} else {
+			more = close_for_reader(state);
 		}
-		n = min(count - done, left);
-		n -= copy_to_user(to + done, from, n);
-		if (!n) {
-			mutex_unlock(&state->reading);
+		mutex_unlock(&state->reading);
+		/* A page is not waited for with the lock held, which the session needs to go on. */
+		if (left && put_user(0, to + done))
 			return done ?: -EFAULT;
-		}
-		done += n;
-		*pos += n;
 	}
-	mutex_unlock(&state->reading);
 	return done;
 }
 

@@ -70,7 +70,7 @@ u64 relayfs_cut_drain(struct relayfs_stream *s)
 	return records;
 }
 
-enum front { FRONT_PACKET, FRONT_NOTHING_YET, FRONT_END };
+enum front { FRONT_PACKET, FRONT_NOTHING_YET, FRONT_END, FRONT_FAULT };
 
 /* The packet at the front of the stream, and the ring that it is in (NULL: the final packet). */
 struct packet {
@@ -181,29 +181,35 @@ static void arm_flush(struct relayfs_stream *s)
 	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
 }
 
-/* Copies as many packets, and of the last as much, as there are and fit. */
-static ssize_t copy_packets(struct relayfs_stream *s, char __user *to, size_t count, enum front *front)
+/*
+ * Copies as many packets, and of the last as much, as there are and fit. Does not wait for a page of the reader's memory:
+ * who provides it may take his time, and what starts, stops and counts would wait for the lock meanwhile.
+ */
+static size_t copy_packets(struct relayfs_stream *s, char __user *to, size_t count, enum front *front)
 {
 	size_t done = 0;
 
 	while (done < count) {
 		struct packet p;
-		size_t size, n;
+		size_t size, n, left;
 
 		*front = stream_front(s, &p);
 		if (*front != FRONT_PACKET)
 			break;
 		size = p.header->packet_size / 8;
 		n = min(count - done, size - s->offset);
-		n -= copy_to_user(to + done, (char *)p.header + s->offset, n);
-		if (!n)
-			return done ?: -EFAULT;
+		pagefault_disable();
+		left = copy_to_user(to + done, (char *)p.header + s->offset, n);
+		pagefault_enable();
+		n -= left;
 		done += n;
 		s->offset += n;
 		s->bytes += n;
 		if (s->offset == size)
 			consume(s, &p);
-		if (fatal_signal_pending(current))
+		if (left)
+			*front = FRONT_FAULT;
+		if (left || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
@@ -213,6 +219,7 @@ static ssize_t copy_packets(struct relayfs_stream *s, char __user *to, size_t co
 static ssize_t stream_read(struct file *file, char __user *to, size_t count, loff_t *pos)
 {
 	struct relayfs_stream *s = file->private_data;
+	size_t done = 0;
 
 	if (!count)
 		return 0;
@@ -220,17 +227,21 @@ static ssize_t stream_read(struct file *file, char __user *to, size_t count, lof
 	for (;;) {
 		int news = atomic_read(&s->news);
 		enum front front = FRONT_PACKET;
-		ssize_t done;
 		int err;
 
 		if (mutex_lock_interruptible(&s->lock))
-			return -ERESTARTSYS;
-		done = copy_packets(s, to, count, &front);
+			return done ?: -ERESTARTSYS;
+		done += copy_packets(s, to + done, count - done, &front);
 		if (!done && front == FRONT_END)
 			s->snapshot_end = false;
 		if (front == FRONT_NOTHING_YET)
 			s->due = false;
 		mutex_unlock(&s->lock);
+		if (front == FRONT_FAULT) {
+			if (put_user(0, to + done))
+				return done ?: -EFAULT;
+			continue;
+		}
 		if (done || front == FRONT_END)
 			return done;
 		arm_flush(s);
