@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
 import select
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +192,91 @@ def sizes() -> None:
     session.remove()
 
 
+def slow_reader() -> None:
+    """Read into memory whose page somebody else has to provide, userfaultfd(2), and does not."""
+    session = Session("slow", subbuf_size=4096)
+    session.control("start")
+    session.mark("first")
+    session.control("flush")
+    libc = ctypes.CDLL(None, use_errno=True)
+    memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    provider = libc.syscall(323, os.O_CLOEXEC | os.O_NONBLOCK)  # userfaultfd of x86-64
+    fcntl.ioctl(provider, 0xC018AA3F, bytearray(struct.pack("QQQ", 0xAA, 0, 0)))  # UFFDIO_API
+    fcntl.ioctl(provider, 0xC020AA00, bytearray(struct.pack("QQQQ", address, mmap.PAGESIZE, 1, 0)))  # UFFDIO_REGISTER
+    file = os.open(session.path / "events_0", os.O_RDONLY)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(libc.read(file, ctypes.c_void_p(address), mmap.PAGESIZE)))
+    reader.start()
+    poll = select.poll()
+    poll.register(provider, select.POLLIN)
+    FOUND["slow reader waits"] = bool(poll.poll(10000))
+    others = [
+        subprocess.Popen(["cat", session.path / "stats"], stdout=subprocess.DEVNULL),
+        subprocess.Popen(["sh", "-c", "echo 0 >/sys/devices/system/cpu/cpu1/online"]),
+        subprocess.Popen(["sh", "-c", f"echo stop >{session.path}/control"]),
+    ]
+    FOUND["slow reader holds up"] = not until(lambda: all(other.poll() == 0 for other in others))
+    os.close(provider)  # who waited gets pages as usual now
+    reader.join()
+    FOUND["slow reader gets"] = got[0]
+    os.close(file)
+    sh("echo 1 >/sys/devices/system/cpu/cpu1/online")
+    session.remove()
+
+
+def refusals() -> None:
+    """What each file that can be written answers to what is too long, and what nobody but the owner may do."""
+    session = Session("refusals", watermark=3)
+    words = {}
+    for path in sorted(session.path.iterdir()):
+        if path.stat().st_mode & 0o200:
+            session.control("flush")  # which forgets the last refusal
+            words[path.name] = refused(path, "x" * 70000), (session.path / "error").read_text().strip()
+    FOUND["too long"] = words
+    FOUND["idle marker"] = refused(session.path / "marker", "early"), (session.path / "error").read_text().strip()
+    FOUND["below watermark"] = refused(session.path / "n_subbufs", "3"), (session.path / "error").read_text().strip()
+    session.control("start")
+    FOUND["4 GiB"] = refused(session.path / "n_subbufs", "65536"), (session.path / "error").read_text().strip()
+    session.control("stop")
+    sh(f"mount -o remount,mode=711 {RELAY}")  # others may look for names, and no more
+    FOUND["others"] = sh(
+        f"cd {session.path} && setpriv --reuid 1234 --regid 1234 --clear-groups sh -c '"
+        "for file in control events stats error marker metadata state_0 events_0 ring_0; do "
+        "cat $file && exit 1; echo x >$file && exit 2; done; "
+        "rmdir ../refusals && exit 3; mkdir ../more && exit 4; true'"
+    )
+    sh(f"mount -o remount,mode=700 {RELAY}")
+    session.remove()
+
+
+def names() -> None:
+    """A reader that catches up with state_0 again and again, a task that is renamed meanwhile."""
+    session = Session("names")
+    session.control("start")
+    with (session.path / "state_0").open("rb", buffering=0) as state:
+        got = state.read(1 << 20)
+        for number in range(600):
+            Path("/proc/self/comm").write_text(f"name {number}.")
+            got += state.read(1 << 20)
+    FOUND["names"] = [f"name {number}.".encode() in got for number in range(600)].count(False)
+    FOUND["names again"] = (session.path / "state_0").read_bytes().startswith(got)
+    (OUT / "names").write_bytes(got)
+    session.control("stop")
+    session.remove()
+
+
+def gone() -> None:
+    """A working directory outlives the module whose it is."""
+    os.chdir(LTT)
+    FOUND["unload with a working directory"] = sh("rmmod ltt")
+    try:
+        Path("late").mkdir()
+    except OSError as err:
+        FOUND["mkdir in a directory that is gone"] = errno.errorcode[err.errno or 0]
+    os.chdir("/")
+
+
 def sample() -> None:
     module = "/run/ltt-relay/modules/relayfs_sample.ko"
     squares = RELAY / "squares"
@@ -204,11 +293,12 @@ def sample() -> None:
 
 def main() -> None:
     os.sched_setaffinity(0, {0})
-    for step in (options, mapping, wakeups, memory, sizes, sample):
+    for step in (options, mapping, wakeups, memory, sizes, slow_reader, refusals, names, sample):
         print(f"== {step.__name__}", flush=True)
         step()
     FOUND["left"] = sorted(path.name for path in LTT.iterdir())
-    FOUND["unload"] = sh(f"umount {RELAY} && rmmod ltt relayfs")
+    gone()
+    FOUND["unload"] = sh(f"umount {RELAY} && rmmod relayfs")
     (OUT / "dmesg").write_bytes(subprocess.run(["dmesg"], capture_output=True, check=True).stdout)
     (OUT / "found.json").write_text(json.dumps(FOUND, indent=1))
 

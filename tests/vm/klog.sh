@@ -171,6 +171,7 @@ echo 20 >$evlog/rate_limit
 	    print("control is not for users")
 END
 mount -o remount,mode=0700,log_mode=0 /sys/kernel/relay
+cat $evlog/error >"$out/evlog-why"
 echo 0 >$evlog/rate_limit
 echo "warning auth=debug" >$evlog/threshold
 echo "user.notice:9 below" >$evlog/log
@@ -180,6 +181,7 @@ cp $evlog/refused "$out/evlog-refused"
 now >>"$out/before"
 echo stop >$evlog/control
 echo "user.emerg stopped" >$evlog/log 2>"$out/evlog-stopped"
+cat $evlog/error >>"$out/evlog-why"
 wait
 keep $evlog "$out/evlog"
 

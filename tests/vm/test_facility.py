@@ -110,6 +110,41 @@ def test_a_ring_grows_under_pressure_and_shrinks_when_quiet(left: Path, found: d
     assert stats["lost"] <= 2  # those between the ring's being full and the worker's growing it
 
 
+def test_a_reader_whose_memory_is_slow_holds_nobody_up(found: dict[str, Any]) -> None:
+    # It once held the stream's lock meanwhile, and who counts waited for that with CPU hotplug held off.
+    assert found["slow reader waits"]
+    assert not found["slow reader holds up"]
+    assert found["slow reader gets"] == ltt3.HEADER_SIZE + 24
+
+
+def test_every_refusal_leaves_words(found: dict[str, Any]) -> None:
+    assert {"control", "events", "filter", "marker", "custom", "trigger"} <= set(found["too long"])
+    for name, (errno, why) in found["too long"].items():
+        assert errno == "EMSGSIZE"
+        assert re.fullmatch(rf"{name}: 70000 bytes in one write, \d+ are allowed", why)
+    assert found["idle marker"] == ["EAGAIN", "marker: the session is not running"]
+    assert found["below watermark"][0] == found["4 GiB"][0] == "EINVAL"
+    assert "above watermark, which is 3" in found["below watermark"][1]
+    assert "below 4 GiB" in found["4 GiB"][1]
+    assert found["others"] == 0
+
+
+def test_reading_state_often_uses_nothing_up(left: Path, found: dict[str, Any]) -> None:
+    # Each read once took 64 KiB of the 32 MiB that there are, for good.
+    assert found["names"] == 0
+    assert found["names again"]
+    packets = _packets((left / "names").read_bytes())
+    assert len(packets) > 600
+    assert packets[-1][0].events_discarded == 0
+    assert [header.packet_seq_num for header, _ in packets] == list(range(len(packets)))
+
+
+def test_a_directory_that_is_gone_takes_no_more_sessions(found: dict[str, Any]) -> None:
+    # mkdir once went to the unloaded module's code.
+    assert found["unload with a working directory"] == 0
+    assert found["mkdir in a directory that is gone"] == "ENOENT"
+
+
 def test_the_sample_client_is_complete(left: Path, found: dict[str, Any]) -> None:
     square = fields.struct(
         fields.field("number", fields.u32, "n"), fields.pad(4), fields.field("square", fields.u64, "n * n")

@@ -248,3 +248,7 @@ def test_what_is_below_the_threshold_is_not_let_in_but_counted(left: Path) -> No
     assert refused["malformed"] == 9
     assert refused["too_long"] == 2
     assert "temporarily unavailable" in (left / "evlog-stopped").read_text()
+    assert (left / "evlog-why").read_text().splitlines() == [
+        "log: uid 1000 is over rate_limit, 20 records a second",
+        "log: it is not running",
+    ]
