@@ -49,7 +49,7 @@ lint: setup  ## ruff and mypy
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
 
-lint-kernel: setup  ## checkpatch and sparse on kmod/
+lint-kernel: setup  ## checkpatch, kernel-doc and sparse on kmod/
 	$(call install,perl sparse)
 	$(PYTHON) -m tests.lint_kernel
 

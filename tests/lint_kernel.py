@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""checkpatch and sparse on the kernel half: ``python -m tests.lint_kernel [--kernel VERSION]``.
+"""checkpatch, kernel-doc and sparse on the kernel half: ``python -m tests.lint_kernel [--kernel VERSION]``.
 
 checkpatch.pl comes from Debian's source of that kernel: 130 MB, downloaded once, of which three files are kept. sparse
 is a Debian package. What is ignored is named here, with the reason. Ends with 1 if anything else is found.
@@ -74,6 +74,19 @@ def checkpatch(program: Path) -> list[str]:
     return found
 
 
+def kernel_doc(kernel_version: str) -> list[str]:
+    """Return what is not, or wrongly, described in comments that begin with two stars."""
+    program = find_kernel(kernel_version).build / "scripts/kernel-doc"
+    found = []
+    for path in sorted((ROOT / "kmod").rglob("*.[ch]")):
+        command = ["perl", str(program), "-none", str(path.relative_to(ROOT))]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        found += [line for line in done.stderr.splitlines() if "no structured comments found" not in line]
+        if done.returncode and not done.stderr:
+            found.append(f"{path}: kernel-doc ended with {done.returncode}")
+    return found
+
+
 def sparse(kernel_version: str) -> list[str]:
     """Return what sparse finds in all files, built for that kernel."""
     if shutil.which("sparse") is None:
@@ -96,12 +109,16 @@ def sparse(kernel_version: str) -> list[str]:
 
 
 def main() -> int:
-    """Run both; print what they find."""
+    """Run all; print what they find."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--kernel", default=DEFAULT_KERNEL)
     arguments = parser.parse_args()
     try:
-        found = {"checkpatch": checkpatch(_checkpatch(arguments.kernel)), "sparse": sparse(arguments.kernel)}
+        found = {
+            "checkpatch": checkpatch(_checkpatch(arguments.kernel)),
+            "kernel-doc": kernel_doc(arguments.kernel),
+            "sparse": sparse(arguments.kernel),
+        }
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ struct relayfs_writer {
 	struct ltt3_record_header *record;
 	u64 packet_limit;
 
-	/* from here on: touched when a packet begins or ends, or a record is lost */
+	/* private: touched when a packet begins or ends, or a record is lost */
 	u64 before;			/* @produced when the packet began, and what was lost since: the rest is in the packet */
 	size_t asked;			/* length of the record that began the packet */
 	struct rchan_buf *buf;
@@ -332,7 +332,8 @@ struct relayfs_client {
 	int (*fill)(struct relayfs_dir *dir, struct relayfs_object *obj);
 	int (*rmdir)(struct relayfs_object *obj);
 
-	struct relayfs_dir *dir;	/* relayfs' own */
+	/* private: */
+	struct relayfs_dir *dir;
 };
 
 void relayfs_show_metadata(struct seq_file *m, const char *session, const uuid_t *uuid, s64 wall_offset);

@@ -109,7 +109,11 @@ struct ltt_dynamic {
  * @spare: empty blocks
  * @n_spare: how many
  * @n_blocks: of all three kinds
+ * @seq: number of the next packet
+ * @last: time of the last record
  * @lost: records for which there was no block
+ * @uuid: of the session
+ * @wall_offset: of the session
  * @grow: makes spares
  * @need: asks for it from a probe
  * @live: changes are written, not only what is at the start
@@ -125,7 +129,6 @@ struct ltt_state {
 	u64 seq;
 	u64 last;
 	u64 lost;
-	u64 told;
 	uuid_t uuid;
 	s64 wall_offset;
 	struct work_struct grow;
@@ -141,12 +144,24 @@ struct ltt_state {
  * @chan: the channel of events_*
  * @events: what each probe is called with
  * @switches: sched_switch is recorded, unfiltered, on every CPU
+ * @state: what state_0 holds
+ * @dead: its directory is gone
+ * @uuid: in packets and metadata
  * @state_on: the probes that keep state_0 up to date are registered
  * @wall_offset: wall clock minus monotonic when the session was made: the offset in metadata
  * @filter: NULL for none
+ * @filter_text: as written
  * @dynamic: events made at run time, in the order of their ids
  * @n_dynamic: how many
  * @trigger: NULL for none
+ * @flags: RELAYFS_FLIGHT or 0
+ * @subbuf_size: as written, or the default
+ * @n_subbufs: as written; the channel's own number changes where @n_subbufs_max is set
+ * @n_subbufs_max: as written
+ * @watermark: packets
+ * @latency: ms
+ * @error: why the last request was refused
+ * @name: of the directory
  */
 struct ltt_session {
 	struct relayfs_object obj;
@@ -170,7 +185,7 @@ struct ltt_session {
 	size_t n_subbufs;
 	size_t n_subbufs_max;
 	unsigned int watermark;
-	unsigned int latency;		/* ms */
+	unsigned int latency;
 	char error[256];
 	char name[64];
 };

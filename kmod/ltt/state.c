@@ -149,7 +149,6 @@ static void close_packet(struct ltt_state *state)
 	h->records = block->records;
 	h->events_discarded = state->lost;
 	h->lost_full = state->lost;
-	state->told = state->lost;
 	block->used = ALIGN(block->used, 8);
 	block->complete = block->used;
 	block->event_ids = 0;

@@ -103,15 +103,19 @@ enum relayfs_turn { RELAYFS_FREE, RELAYFS_CLAIMED, RELAYFS_TURNING, RELAYFS_TURN
  * @obj: referenced by its files
  * @attr: as asked for
  * @lock: start, stop, flips; taken before cpus_read_lock and the streams' locks
+ * @state: from open to close; changed under the lock
  * @ring: what writers write to
  * @spare: what a snapshot flips to
  * @turn: an enum relayfs_turn: who may change the two
  * @template: the constant part of packet headers
  * @wall_offset: wall clock minus monotonic, as last seen from where one may look
- * @resize: makes the ring as large as it needs to be, from @n_subbufs_min to attr.n_subbufs_max
+ * @resize: makes the ring as large as it needs to be
+ * @n_subbufs_min: from this on, up to attr.n_subbufs_max
  * @pressure: runs that from a writer
  * @quiet: seconds that the ring was nearly empty
  * @error: why the last request was refused
+ * @n_streams: one, or as many as there can be CPUs
+ * @streams: by CPU; NULL where there can be none
  */
 struct relayfs_channel {
 	struct relayfs_channel_head head;

@@ -458,7 +458,12 @@ void relayfs_log_close(struct relayfs_log *log)
 }
 EXPORT_SYMBOL_GPL(relayfs_log_close);
 
-/** relayfs_log_channel() - where its records go */
+/**
+ * relayfs_log_channel() - where its records go
+ * @log: the log
+ *
+ * Return: the channel, which goes with the log.
+ */
 struct relayfs_channel *relayfs_log_channel(struct relayfs_log *log)
 {
 	return log->chan;

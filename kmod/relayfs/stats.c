@@ -7,14 +7,24 @@
 
 #include "internal.h"
 
-/** relayfs_channel_state() - idle until the first start, then running or stopped */
+/**
+ * relayfs_channel_state() - what a channel does
+ * @chan: the channel
+ *
+ * Return: RELAYFS_IDLE until the first start, then RELAYFS_RUNNING or RELAYFS_STOPPED, RELAYFS_DEAD once it is closed.
+ */
 enum relayfs_state relayfs_channel_state(struct relayfs_channel *chan)
 {
 	return READ_ONCE(chan->state);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_state);
 
-/** relayfs_state_name() - as the files called control say it */
+/**
+ * relayfs_state_name() - a state as the files called control say it
+ * @state: of a channel
+ *
+ * Return: a word.
+ */
 const char *relayfs_state_name(enum relayfs_state state)
 {
 	static const char * const names[] = {
@@ -26,14 +36,24 @@ const char *relayfs_state_name(enum relayfs_state state)
 }
 EXPORT_SYMBOL_GPL(relayfs_state_name);
 
-/** relayfs_channel_n_subbufs() - the number of sub-buffers now, which changes where n_subbufs_max is set */
+/**
+ * relayfs_channel_n_subbufs() - the number of sub-buffers now, which changes where n_subbufs_max is set
+ * @chan: the channel
+ *
+ * Return: sub-buffers of each stream.
+ */
 size_t relayfs_channel_n_subbufs(struct relayfs_channel *chan)
 {
 	return READ_ONCE(chan->attr.n_subbufs);
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_n_subbufs);
 
-/** relayfs_channel_error() - why the last request was refused */
+/**
+ * relayfs_channel_error() - why the last request was refused
+ * @chan: the channel
+ *
+ * Return: words, empty if none was.
+ */
 const char *relayfs_channel_error(struct relayfs_channel *chan)
 {
 	return chan->error;
