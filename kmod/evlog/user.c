@@ -81,8 +81,10 @@ int evlog_rate_limit_store(struct relayfs_object *obj, char *text, size_t len)
 
 static int malformed(const char *what, const char *at)
 {
-	return relayfs_log_refuse(evlog, evlog_refuse(EVLOG_MALFORMED, -EINVAL), "log: %s at \"%.40s\"; "
-				  "FACILITY.SEVERITY[:TYPE] [@NAME=VALUE ...] TEXT was expected", what, at);
+	/* Escaped: anybody may have written it, and root reads it on a terminal. */
+	return relayfs_log_refuse(evlog, evlog_refuse(EVLOG_MALFORMED, -EINVAL), "log: %s at \"%*pE\"; "
+				  "FACILITY.SEVERITY[:TYPE] [@NAME=VALUE ...] TEXT was expected", what,
+				  (int)strnlen(at, 40), at);
 }
 
 /* "daemon.err:0x17"; returns what follows. */

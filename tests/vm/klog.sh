@@ -131,7 +131,7 @@ rmmod evlog && echo "unloaded under a client" >"$out/evlog-refusals"
 rmmod evlog_sample
 {
 	for bad in 'kern.info not ours' 'bogus' 'daemon.bad x' 'nobody.info x' 'user.info:x y' 'user.info @=1 y' \
-		'user.info @a="b' 'user.info @1a=b c'; do
+		'user.info @a="b' 'user.info @1a=b c' "$(printf '\033[2J')"; do
 		echo "$bad" >$evlog/log && echo "accepted: $bad"
 		cat $evlog/error
 	done
