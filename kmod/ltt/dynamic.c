@@ -132,12 +132,12 @@ int ltt_dynamic_select(struct ltt_session *s, const char *glob, bool on)
 		if (!ltt_glob_matches(glob, group(d), d->name, "custom"))
 			continue;
 		found++;
-		WRITE_ONCE(d->se.enabled, on);
 		if (d->kprobe && running) {
 			err = on ? ltt_kprobe_register(d) : ltt_kprobe_unregister(d);
 			if (err)
 				return err;
 		}
+		WRITE_ONCE(d->se.enabled, on);
 	}
 	return found;
 }

@@ -171,18 +171,16 @@ static int select_glob(struct ltt_session *s, const char *glob, bool on)
 			continue;
 		}
 		found++;
-		s->events[i].enabled = on;
-		if (!running)
-			continue;
-		if (on) {
+		if (running && on) {
 			err = register_event(s, i);
 			if (err)
 				return err;
-		} else {
+		} else if (running) {
 			if (i == LTT_EVENT_SCHED_SWITCH)
 				WRITE_ONCE(s->switches, false);
 			unregister_event(s, i);
 		}
+		s->events[i].enabled = on;
 	}
 	err = ltt_dynamic_select(s, glob, on);
 	if (err < 0)
