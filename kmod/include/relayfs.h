@@ -20,6 +20,7 @@
 #ifndef RELAYFS_H
 #define RELAYFS_H
 
+#include <asm/byteorder.h>
 #include <linux/cache.h>
 #include <linux/irqflags.h>
 #include <linux/kref.h>
@@ -33,6 +34,10 @@
 #include <linux/uuid.h>
 
 #include "ltt3_gen.h"
+
+#ifdef __BIG_ENDIAN
+#error "LTT 3.0 is little endian, and records are written as the machine has them"
+#endif
 
 struct dentry;
 struct file_operations;
