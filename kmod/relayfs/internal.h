@@ -225,6 +225,7 @@ u64 relayfs_cut_drain(struct relayfs_stream *s);
 /* map.c */
 extern const struct file_operations relayfs_ring_fops;
 void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf);
+void relayfs_rename_maps(struct relayfs_ring *ring, const uuid_t *uuid);
 void relayfs_unmap_buffers(struct relayfs_ring *ring);
 
 /* fs.c */

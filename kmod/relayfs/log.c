@@ -310,7 +310,10 @@ static int renew_channel(struct relayfs_log *log, const uuid_t *uuid)
 		s->final_due = false;
 		mutex_unlock(&s->lock);
 	}
+	chan->attr.uuid = *uuid;
 	memcpy(chan->template.uuid, uuid, sizeof(chan->template.uuid));
+	if (chan->ring)
+		relayfs_rename_maps(chan->ring, uuid);
 unlock:
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);

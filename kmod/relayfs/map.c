@@ -135,6 +135,16 @@ void relayfs_map_buffer(struct relayfs_ring *ring, const struct rchan_buf *buf)
 	}
 }
 
+/* What is written from now on belongs to another trace. Caller holds cpus_read_lock(), so no map is added meanwhile. */
+void relayfs_rename_maps(struct relayfs_ring *ring, const uuid_t *uuid)
+{
+	struct map_page *page;
+
+	memcpy(ring->uuid, uuid, sizeof(ring->uuid));
+	list_for_each_entry(page, &ring->maps, link)
+		memcpy(page->map->uuid, uuid, sizeof(page->map->uuid));
+}
+
 /* The pages are wiped: a map of memory that serves others now must not be found. */
 void relayfs_unmap_buffers(struct relayfs_ring *ring)
 {

@@ -24,9 +24,13 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 session=/sys/kernel/relay/ltt/blackbox
+klog=/sys/kernel/relay/klog
 mkdir $session && cd $session || exit 1
 echo flight >mode && echo 65536 >subbuf_size && echo 8 >n_subbufs && echo "none +sched +syscall +marker" >events
 echo start >control
+echo 4096 >$klog/subbuf_size && echo 64 >$klog/n_subbufs
+sed -n 's/.*uuid = "\\([^"]*\\)".*/\\1/p' metadata | head -n 1 >$klog/uuid
+echo start >$klog/control
 for i in 1 2 3 4 5 6; do ls -lR /usr/share/doc 2>/dev/null | head -n 300 >/dev/null; done
 sleep 1000 &
 sleep 0.5
@@ -40,7 +44,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     image = tmp_path_factory.mktemp("panic") / "memory"
     slow = kernel().endswith("-debug")
     guest = Guest(
-        kernel=kernel(), cpus=2, memory="1G" if slow else "512M", modules=["relayfs", "ltt"], memory_file=image
+        kernel=kernel(), cpus=2, memory="1G" if slow else "512M", modules=["relayfs", "ltt", "klog"], memory_file=image
     )
     with pytest.raises(GuestPanicError, match="sysrq"):
         guest.run(["sh", "-c", SCRIPT], timeout=600 if slow else 120)
@@ -63,6 +67,13 @@ def test_a_flight_recorder_is_read_from_the_memory_of_a_machine_that_died(memory
     for cpu in range(trace.info["cpus"]):
         times = frames["sys_enter"][frames["sys_enter"]["cpu"] == cpu]["timestamp"]
         assert times.is_monotonic_increasing
+
+
+def test_the_kernels_log_is_in_the_image_with_the_session_that_it_was_given(memory: Path) -> None:
+    # The maps of its rings once kept the UUID that it had before.
+    lines = ltt_relay.open(memory)["printk"]
+    assert len(lines) > 50
+    assert lines["text"].str.contains("Linux version").any()
 
 
 def test_info_opens_the_image_raw_or_as_an_elf_core(memory: Path, tmp_path: Path) -> None:
