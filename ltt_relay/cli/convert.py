@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import click
 
@@ -58,6 +58,21 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
         yield (lambda total: progress.update(bar, total=total)), wrote, (lambda: progress.advance(bar))
 
 
+def _describe(traces: tuple[Path, ...], output: Path) -> NoReturn:
+    from ltt_relay.formats.loaded import LoadError
+    from ltt_relay.formats.lttng2_ctf import describe
+
+    failed = False
+    for trace in traces:
+        where = output / trace.resolve().name
+        try:
+            click.echo(f"{where}: {len(describe(trace, where))} channels", err=True)
+        except (LoadError, OSError) as error:
+            click.echo(f"ltt-relay convert: {error}", err=True)
+            failed = True
+    sys.exit(int(failed))
+
+
 @click.command("convert", short_help=COMMANDS["convert"], epilog=_EXAMPLES)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -71,6 +86,8 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
 @click.option("--since", metavar="TIME", help="From then on: ISO 8601, +1.5s from the begin, -2s from the end.")
 @click.option("--until", metavar="TIME", help="Before then.")
 @click.option("--time", type=click.Choice(["utc", "ns"]), default="utc", show_default=True, help="ns: monotonic.")
+@click.option("--in-place", is_flag=True, help="With --to ctf, of LTTng 2.5 and 2.6: links to the streams and metadata "
+              "that describe them, instead of new streams.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on after an interruption: what the manifest has as done is skipped.")
 @click.option(
     "--dask", metavar="ADDRESS", help="Let the workers of this Dask scheduler do it; they see the same files."
@@ -87,6 +104,7 @@ def command(
     since: str | None,
     until: str | None,
     time: Literal["utc", "ns"],
+    in_place: bool,
     resume: bool,
     dask: str | None,
     format_name: str | None,
@@ -99,6 +117,10 @@ def command(
     """
     if merge and to in {"ctf", "perfetto"}:
         raise click.UsageError(f"--merge has no meaning with --to {to}, which is one trace in time order anyway")
+    if in_place:
+        if to != "ctf" or events or since or until or format_name:
+            raise click.UsageError("--in-place is for --to ctf, and for whole traces of LTTng 2")
+        _describe(traces, output)
     if dask and jobs > 1:
         raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
     os.environ.setdefault("LTT_RELAY_THREADS", "1")  # -j says how many CPUs, and with them how much memory, it takes
