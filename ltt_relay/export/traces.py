@@ -68,7 +68,7 @@ def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> lis
     That is the trace's path relative to its root; if there are several roots, the root's name comes before it.
 
     Raises:
-        ConvertError: a root does not exist, there is no trace at all, or two have the same directory.
+        ConvertError: a root does not exist, there is no trace at all, two have the same directory, or one is its own.
 
     """
     roots = list(roots)
@@ -79,6 +79,8 @@ def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> lis
         above = Path(root.resolve().name) if len(roots) > 1 else Path()
         for part in _below(root, output.resolve()) if root.is_dir() and not whole else [Path()]:
             target = output / above / part
+            if target.resolve() == (root / part).resolve():
+                raise ConvertError(f"{target} is a trace itself, and no place for other files: choose another output")
             if target in taken:
                 raise ConvertError(f"{taken[target]} and {root / part} would both go to {target}: convert them apart")
             taken[target] = root / part

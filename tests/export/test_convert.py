@@ -304,3 +304,12 @@ def test_an_interrupt_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert len({json.loads(line)["trace"] for line in manifest.read_text().splitlines()[1:]}) == 40
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+@pytest.mark.parametrize("root", [".", "one"])
+def test_files_are_not_written_among_those_of_the_trace(root: str, tmp_path: Path) -> None:
+    write_trace(tmp_path / "one", events=100)
+    before = sorted((tmp_path / "one").iterdir())
+    with pytest.raises(ConvertError, match="is a trace itself"):
+        list(convert([tmp_path / root], tmp_path / root, Options()))
+    assert sorted((tmp_path / "one").iterdir()) == before
