@@ -300,6 +300,7 @@ static void drain_all(void)
 
 static int start_klog(void)
 {
+	unsigned long flags;
 	int err;
 
 	WRITE_ONCE(klog.running, true);
@@ -312,6 +313,11 @@ static int start_klog(void)
 	}
 	/* From here on lines ring, or the timer looks; what was there before is taken now. */
 	drain_all();
+	/* What is overwritten from here on is lost, even if that is before the first line could be taken. */
+	raw_spin_lock_irqsave(&klog.lock, flags);
+	if (!klog.next)
+		klog.next = klog.iter.cur_seq;
+	raw_spin_unlock_irqrestore(&klog.lock, flags);
 	look_again(PERIOD);
 	return 0;
 }

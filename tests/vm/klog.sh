@@ -72,6 +72,20 @@ echo stop >$klog/control
 wait
 keep $klog "$out/irqs-off"
 
+echo "== no line taken yet, and the first ones are overwritten"
+mkdir "$out/first"
+renew $klog
+dmesg -c >"$out/cleared"
+echo start >$klog/control
+# Nobody looks again now before a line rings.
+sleep 0.2
+cat $klog/klog_0 >"$out/first/klog_0" &
+burst "$out/first" lines=5000 irqs_off=1
+sleep 0.5
+echo stop >$klog/control
+wait
+keep $klog "$out/first"
+
 echo "== a channel that may not grow: the kernel's log is the slack, and then it is exact"
 mkdir "$out/full"
 rmmod klog
@@ -80,7 +94,7 @@ echo 4096 >$klog/subbuf_size
 echo 2 >$klog/n_subbufs
 echo 0 >$klog/n_subbufs_max
 # What was cleared is not begun with.
-dmesg -c >/dev/null
+dmesg -c >>"$out/cleared"
 echo start >$klog/control
 burst "$out/full" lines=4000
 cp $klog/stats "$out/full/.stats-burst"
