@@ -43,8 +43,8 @@ def _events(*globs: str) -> tuple[str, ...]:
     return tuple(word for glob in globs for word in ("-e", glob))
 
 
-#: Scheduling and names, without what is known from them; timers, since what they wake the running task did not.
-_SCHED: Final = ("sched", "-sched_stat*", "-sched_migrate_task", "task", "user", "hrtimer_expire_*")
+#: Scheduling and names, without what is known from them.
+_SCHED: Final = ("sched", "-sched_stat*", "-sched_migrate_task", "task", "user")
 
 CAPTURES: Final = {
     # A little of everything.
