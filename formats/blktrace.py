@@ -157,7 +157,8 @@ def _kind(path: Path) -> _Kind | None:
 def claims(path: Path) -> bool:
     """Return whether it is a file of blktrace, or a directory with some."""
     if path.is_file():
-        return _kind(path) is not None
+        # A CPU on which nothing happened has an empty file.
+        return _kind(path) is not None or (not path.stat().st_size and any(map(_kind, _files(path))))
     return path.is_dir() and any(_kind(file) for file in _visible(path))
 
 

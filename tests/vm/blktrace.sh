@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# blktrace records what is known to be done to two loop devices: sh blktrace.sh OUT
+set -eu
+out=$1
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+modprobe loop
+for n in 6 7; do
+	truncate -s 16M /run/disk$n
+	[ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n
+	busybox losetup /dev/loop$n /run/disk$n
+done
+
+begin() {  # begin DIRECTORY DEVICE...: blktrace of devices, until `end`
+	mkdir "$1"
+	to=$1; shift
+	devices=
+	for device; do devices="$devices -d /dev/$device"; done
+	# shellcheck disable=SC2086
+	/usr/sbin/blktrace $devices -D "$to" >"$to.said" 2>&1 & tracer=$!
+	tries=0
+	for device; do
+		until [ -e "/sys/kernel/debug/block/$device/trace0" ]; do
+			tries=$((tries + 1)); [ $tries -lt 200 ] || exit 3
+			sleep 0.1
+		done
+	done
+	sleep 0.5
+}
+
+end() {
+	kill -INT $tracer
+	wait $tracer
+}
+
+begin "$out/plain" loop6 loop7
+for i in 1 2 3 4 5 6 7 8; do
+	dd if=/dev/zero of=/dev/loop6 bs=4096 count=1 seek=$((7 * i)) oflag=direct conv=notrunc status=none
+done
+echo "half of it" >/sys/kernel/debug/block/loop6/msg
+taskset -c 1 dd if=/dev/zero of=/dev/loop7 bs=64k count=8 conv=notrunc,fsync status=none
+taskset -c 0 dd if=/dev/loop7 of=/dev/null bs=64k count=4 iflag=direct status=none
+end
+
+# The same with the ids of control groups: of the nearest one with the controller "io", the root if nothing enables it.
+mkdir -p /run/groups
+mount -t cgroup2 none /run/groups
+stat -c %i /run/groups >"$out/group"
+echo 1 >/sys/kernel/tracing/options/blk_cgroup
+begin "$out/groups" loop6
+dd if=/dev/zero of=/dev/loop6 bs=4096 count=5 oflag=direct conv=notrunc status=none
+echo "from a group" >/sys/kernel/debug/block/loop6/msg
+end
