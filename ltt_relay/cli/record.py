@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltt_relay.cli import COMMANDS, completing, examples, parse_address_option
+from ltt_relay.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,6 +250,9 @@ def _request(options: dict[str, Any], child: int | None) -> Request:
     terms = list(options["filters"])
     keys = {term.partition("=")[0] for term in terms}
     if options["pids"]:
+        gone = [pid for pid in options["pids"] if not Path(f"/proc/{pid}").exists()]
+        if gone:
+            raise UserError(f"--pid {gone[0]}: there is no such process")
         terms.append(f"tgid={','.join(map(str, options['pids']))}")
     elif child is not None and not options["everything"] and keys <= {"cpu", "follow"}:
         terms += [f"tid={child}", "follow=1"]
