@@ -13,6 +13,7 @@ from ltt_relay.analysis import losses
 from ltt_relay.analysis.base import MissingEventError, Source, duration_text
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.errors import UserError
+from ltt_relay.printable import printable
 
 __all__ = ("ROWS", "WORDS", "Section", "absences", "as_object", "names", "sections", "text")
 
@@ -82,9 +83,7 @@ def _cell(column: str, value: object) -> str:
     if column in {"futex", "lock"} and isinstance(value, int):
         return f"0x{value:x}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        name = str(value)
-        # A task can call itself anything, what moves the cursor included.
-        return name if name.isprintable() else name.encode("unicode_escape").decode()
+        return printable(str(value))
     if column in {"tid", "irq", "cpu"} or column.endswith("_tid"):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else _number(value)

@@ -9,6 +9,7 @@ import click
 
 from ltt_relay.cli import COMMANDS, examples, format_option
 from ltt_relay.errors import UserError
+from ltt_relay.printable import printable
 
 __all__ = ("command",)
 
@@ -43,7 +44,8 @@ def command(trace: Path, packet: int | None, format_name: str | None) -> None:
                 shown |= found.event != "damage"
                 fields = {"time": found.time, **found.fields} if found.time is not None else found.fields
                 text = " ".join(f"{name}={value}" for name, value in fields.items())
-                click.echo(f"{found.file} packet {found.packet} offset {found.offset} {found.event}: {text}")
+                line = f"{found.file} packet {found.packet} offset {found.offset} {found.event}: {text}"
+                click.echo(printable(line))
         if not shown:
             there = f"no packet {packet} in it: the last is packet {last}" if last >= 0 else "no packets in it"
             raise UserError(f"{trace}: {there}")

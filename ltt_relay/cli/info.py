@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ltt_relay.cli import COMMANDS, examples, exit_status, fail_on_option, format_option
+from ltt_relay.printable import printable
 
 __all__ = ("command",)
 
@@ -45,7 +46,8 @@ def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fa
         _print(facts)
         if problems is not None and len(problems):
             click.echo("\nproblems")
-            click.echo(problems.head(20).to_string(index=False))
+            for line in problems.head(20).to_string(index=False).split("\n"):
+                click.echo(printable(line))
     raise SystemExit(exit_status(fail_on, facts["lost"], facts["problems"]))
 
 
@@ -76,6 +78,6 @@ def _print(facts: dict[str, Any]) -> None:
         ("problems", facts["problems"]),
     ]
     for name, value in lines:
-        click.echo(f"{name:<12} {value}")
+        click.echo(printable(f"{name:<12} {value}"))
     for name, count in sorted(facts.get("events", {}).items(), key=lambda item: -item[1]):
-        click.echo(f"{count:>14,}  {name}")
+        click.echo(printable(f"{count:>14,}  {name}"))

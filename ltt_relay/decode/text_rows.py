@@ -264,6 +264,14 @@ def _entry(op: int, values: int, row: int) -> int:
 
 
 @compiled
+def _span(op: int, offsets: int, entry: int) -> tuple[int, int]:
+    """Return where an entry's text or list begins and ends; offsets of lists have 32 bits."""
+    if op == TEXT32 or op >= LIST_SIGNED:
+        return np.int64(_i32(offsets + 4 * entry)), np.int64(_i32(offsets + 4 * entry + 4))
+    return _i64(offsets + 8 * entry), _i64(offsets + 8 * entry + 8)
+
+
+@compiled
 def text_rows(
     columns: np.ndarray, first: np.ndarray, kinds: np.ndarray, index: np.ndarray, begin: int, end: int,
     constants: np.ndarray, suffix: np.ndarray, payload: np.ndarray, quoted: np.ndarray, out: np.ndarray,
@@ -322,19 +330,12 @@ def text_rows(
                 to += marks
                 second = time // 1_000_000_000
             elif op >= LIST_SIGNED:
-                low = np.int64(_i32(columns[j, OFFSETS] + 4 * row))
-                high = np.int64(_i32(columns[j, OFFSETS] + 4 * row + 4))
+                low, high = _span(op, columns[j, OFFSETS], row)
                 if to + 21 * (high - low) > room:
                     return i, start - base
                 to = _put_list(to, op == LIST_SIGNED, columns[j, DATA], low, high, style)
             else:
-                entry = _entry(op, values, row)
-                if op == TEXT32:
-                    low = np.int64(_i32(columns[j, OFFSETS] + 4 * entry))
-                    high = np.int64(_i32(columns[j, OFFSETS] + 4 * entry + 4))
-                else:
-                    low = _i64(columns[j, OFFSETS] + 8 * entry)
-                    high = _i64(columns[j, OFFSETS] + 8 * entry + 8)
+                low, high = _span(op, columns[j, OFFSETS], _entry(op, values, row))
                 size = high - low
                 if to + 6 * size > room:
                     return i, start - base
@@ -423,17 +424,8 @@ def binary_rows(
                 to = _set_integer(to, op, values, row, known)
                 continue
             low = high = np.int64(0)
-            if known and op >= LIST_SIGNED:
-                low = np.int64(_i32(columns[j, OFFSETS] + 4 * row))
-                high = np.int64(_i32(columns[j, OFFSETS] + 4 * row + 4))
-            elif known:
-                entry = _entry(op, values, row)
-                if op == TEXT32:
-                    low = np.int64(_i32(columns[j, OFFSETS] + 4 * entry))
-                    high = np.int64(_i32(columns[j, OFFSETS] + 4 * entry + 4))
-                else:
-                    low = _i64(columns[j, OFFSETS] + 8 * entry)
-                    high = _i64(columns[j, OFFSETS] + 8 * entry + 8)
+            if known:
+                low, high = _span(op, columns[j, OFFSETS], _entry(op, values, row))
             if to + 8 * (high - low) > room:
                 return i, start - base
             if op >= LIST_SIGNED:

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,12 @@ def test_mutated_traces_never_crash_and_lose_nothing_silently(seed: int, tmp_pat
         assert not opened.problems.empty
     opened.merged()
     assert opened.gaps is not None
+
+
+def test_what_moves_a_cursor_is_escaped_by_dump(trace: Path) -> None:
+    """A task's name went to the terminal as it was."""
+    state = trace / "state_0"
+    state.write_bytes(state.read_bytes().replace(b"device-9", b"\x1b[2J\xff\n!!"))
+    done = subprocess.run([sys.executable, "-m", "ltt_relay.cli", "dump", str(trace)], capture_output=True, check=True)
+    assert rb"\x1b[2J" in done.stdout
+    assert b"\x1b" not in done.stdout
