@@ -18,6 +18,7 @@ from ltt_relay.decode.index import INDEX, index_file
 from ltt_relay.decode.packets import PACKETS, TASK_UNKNOWN
 from ltt_relay.decode.plan import Plan, compile_plan
 from ltt_relay.decode.source import Source
+from ltt_relay.formats import strangers
 from ltt_relay.formats.base import Event
 from ltt_relay.formats.loaded import MAX_TIME, Loaded
 from ltt_relay.formats.ltt3 import FORMAT, LOST_REASONS, PACKET_FLAGS
@@ -85,7 +86,7 @@ class Ltt3Source(Source):
         if not any(rows.size for rows in parts) and not any(_STREAM.fullmatch(file.name) for file in files):
             raise TraceError(
                 f"{path}: no stream files in it, of any format that is known here; of LTT 3.0, metadata, state_0, "
-                f"events_0, events_1 … were expected{why}"
+                f"events_0, events_1 … were expected{why or strangers.told(path)}"
             )
         headers = np.concatenate(parts) if parts else np.zeros(0, INDEX)
         offset = found.wall_offset

@@ -10,7 +10,7 @@ from ltt_relay.decode import image
 from ltt_relay.decode.errors import TraceError
 from ltt_relay.decode.ltt3 import Ltt3Source
 from ltt_relay.decode.source import Source
-from ltt_relay.formats import registry
+from ltt_relay.formats import registry, strangers
 from ltt_relay.formats.base import Format
 from ltt_relay.formats.layout import UnsupportedFieldError
 from ltt_relay.formats.loaded import LoadError
@@ -36,7 +36,8 @@ def open_source(path: Path, format: str | Path | Format | None = None) -> Source
         if found is None and image.is_image(path):
             return Ltt3Source(image.unpacked(path))
         if found is None:
-            raise TraceError(f"{path}: no format that is known here; name one with format= or --format")
+            what = strangers.told(path)
+            raise TraceError(f"{path}: no format that is known here{what or '; name one with format= or --format'}")
         if isinstance(found, ModuleType) and not hasattr(found, "load"):
             return Ltt3Source(path)
         return Source(path, registry.load(path, found))
