@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.entries import SPAN, earliest, order
 from ltt_relay.decode.gather import gather
 from ltt_relay.decode.memory import at, put
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 4096
 _LONGEST: Final = SPAN
 
 
-@compiled
+@inner
 def _texts(
     place: np.ndarray, from_: int, count: int, part: int, starts: np.ndarray, sizes: np.ndarray, to: int,
     text_starts: np.ndarray, text_sizes: np.ndarray,

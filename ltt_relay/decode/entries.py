@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import inner
 from ltt_relay.decode.memory import at, put
 
 __all__ = ("DIGIT", "SPAN", "Entries", "Order", "Wanted", "earliest", "order")
@@ -68,7 +68,7 @@ class Order(NamedTuple):
         return cls(np.empty(n, np.int64), np.empty(n, np.int64), *Entries.empty(n), np.empty(n, np.uint32))
 
 
-@compiled
+@inner
 def earliest(time: np.ndarray, cursor: np.ndarray, last: np.ndarray) -> int:
     """Return the time of the first entry that is left, 1 << 62 if there is none."""
     low = np.int64(1) << 62
@@ -78,7 +78,7 @@ def earliest(time: np.ndarray, cursor: np.ndarray, last: np.ndarray) -> int:
     return low
 
 
-@compiled
+@inner
 def _collect(
     time: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray, low: int, high: int, width: int,
     keys: np.ndarray, digits: np.ndarray, count: np.ndarray,
@@ -119,7 +119,7 @@ def _collect(
     return n, ordered
 
 
-@compiled
+@inner
 def order(
     time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray, cursor: np.ndarray,
     last: np.ndarray, low: int, high: int, keys: np.ndarray, spare: np.ndarray, in_time: np.ndarray,

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import inner
 from ltt_relay.decode.memory import (
     at,
     integer,
@@ -87,7 +87,7 @@ def operation(column: Column, names: Names, codes: Codes) -> tuple[int, int, np.
     return column.size.bit_length() - 1 + 4 * column.big, 0, column.dtype
 
 
-@compiled
+@inner
 def _name_then(
     starts: np.ndarray, times: np.ndarray, codes: np.ndarray, place: int, time: int
 ) -> int:  # fmt: skip
@@ -101,7 +101,7 @@ def _name_then(
     return -1
 
 
-@compiled
+@inner
 def _names(
     values: np.ndarray, m: int, time: np.ndarray, f: int, base: int, size: int, starts: np.ndarray,
     always: np.ndarray, times: np.ndarray, codes: np.ndarray,
@@ -118,7 +118,7 @@ def _names(
         put(values, i, code)
 
 
-@compiled
+@inner
 def _enum(values: np.ndarray, m: int, data: np.ndarray, first: int, size: int, low: int, search: bool) -> None:
     """Replace the values of an enum by their codes, -1 for those without a name."""
     for i in range(m):
@@ -137,7 +137,7 @@ def _enum(values: np.ndarray, m: int, data: np.ndarray, first: int, size: int, l
         put(values, i, a - first if a < first + size and data[a] == value else -1)
 
 
-@compiled
+@inner
 def _read(
     buf8: np.ndarray, place: np.ndarray, m: int, o: int, size: int, signed: bool, big: bool, whole: bool,
     values: np.ndarray,
@@ -153,7 +153,7 @@ def _read(
         put(values, i, integer(buf8, at(place, i) + o, size, signed, big) if there else 0)
 
 
-@compiled
+@inner
 def _store(values: np.ndarray, m: int, out: np.ndarray, width: int, t: int) -> None:
     """Store m integers of `width` bytes."""
     if width == 1:
@@ -170,7 +170,7 @@ def _store(values: np.ndarray, m: int, out: np.ndarray, width: int, t: int) -> N
             store64(out, 8 * (t + i), np.uint64(at(values, i)))
 
 
-@compiled
+@inner
 def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, t: int, code: int) -> None:
     """Copy m integers at offset o of what begins at `place` to t and on."""
     if code == 2:
@@ -196,7 +196,7 @@ def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, 
             store64(out, 8 * (t + i), swap64(buf8, at(place, i) + o))
 
 
-@compiled
+@inner
 def _base(
     f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
     out: np.ndarray, t: int,
@@ -219,7 +219,7 @@ def _base(
             store64(out, 8 * (t + i), np.uint64(at(rank, f + i) + offset))
 
 
-@compiled
+@inner
 def gather(
     buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
     first: int, count: int, ranked: int, row: int, steps: np.ndarray, starts_of_parts: np.ndarray,

@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import inner
 
 __all__ = (
     "SLACK", "at", "integer", "load16", "load32", "load64", "put", "store16", "store32", "store64", "swap16", "swap32",
@@ -129,7 +129,7 @@ at: Any = numba.njit(nogil=True)(_checked_at) if numba.config.BOUNDSCHECK else _
 put: Any = numba.njit(nogil=True)(_checked_put) if numba.config.BOUNDSCHECK else _put
 
 
-@compiled
+@inner
 def integer(buf8: np.ndarray, at: int, size: int, signed: bool, big: bool) -> int:
     """Return the integer of 1, 2, 4 or 8 bytes at `at`; one of 8 without a sign may come out negative."""
     if size == 1:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import inner
 from ltt_relay.decode.memory import at, integer, load64, put, trailing_zeros
 
 __all__ = (
@@ -34,7 +34,7 @@ ALWAYS, IF_ROOM, IF_EQUAL = range(3)
 WIDTH: Final = 16
 
 
-@compiled
+@inner
 def nul(buf8: np.ndarray, at: int, stop: int) -> int:
     """Return the place of the first NUL from `at` on, `stop` if there is none before."""
     while at < stop:
@@ -47,7 +47,7 @@ def nul(buf8: np.ndarray, at: int, stop: int) -> int:
     return stop
 
 
-@compiled
+@inner
 def _extent(buf8: np.ndarray, at: int, stop: int, row: np.ndarray, pos: int, starts: np.ndarray) -> tuple[int, int]:
     """Return begin and size of the part of `row` at `pos`; size -1 if it does not fit."""
     op, size = row[0], row[1]
@@ -71,7 +71,7 @@ def _extent(buf8: np.ndarray, at: int, stop: int, row: np.ndarray, pos: int, sta
     return pos, gap if gap <= room else -1
 
 
-@compiled
+@inner
 def fits(
     buf8: np.ndarray, at: int, stop: int, program: np.ndarray, first: int, last: int, starts: np.ndarray,
     sizes: np.ndarray,
@@ -108,7 +108,7 @@ def fits(
     return True
 
 
-@compiled
+@inner
 def holds(
     buf8: np.ndarray, at: int, stop: int, program: np.ndarray, first: int, last: int, starts: np.ndarray,
     sizes: np.ndarray,
@@ -137,13 +137,13 @@ def holds(
     return bool(room >= 0)
 
 
-@compiled
+@inner
 def _is_plain(program: np.ndarray, r: int) -> bool:
     """Whether a row is of fixed size, and part 0 tells whether it is there."""
     return bool(program[r, 0] == 0 and (program[r, 8] == 0 or (program[r, 8] == 2 and program[r, 9] == 0)))
 
 
-@compiled
+@inner
 def _is_there(buf8: np.ndarray, at: int, program: np.ndarray, r: int) -> bool:
     if program[r, 8] == 0:
         return True
@@ -152,7 +152,7 @@ def _is_there(buf8: np.ndarray, at: int, program: np.ndarray, r: int) -> bool:
     return bool((value & program[r, 13]) == program[r, 14])
 
 
-@compiled
+@inner
 def locate(
     buf8: np.ndarray, place: np.ndarray, stop: np.ndarray, from_: int, count: int, program: np.ndarray, first: int,
     last: int, starts: np.ndarray, sizes: np.ndarray,

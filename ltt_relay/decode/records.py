@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltt_relay.decode import parts
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
@@ -50,7 +50,7 @@ class Records(NamedTuple):
         )
 
 
-@compiled
+@inner
 def _scaled(passed: int, num: int, den: int) -> tuple[int, int]:
     """Return passed * num // den and the rest, -1 if that is not known.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 
 # Operations: integers by width and sign; a time; text and bytes between two offsets; a dictionary's code; a list of 64
 # bits a member.
@@ -73,7 +73,7 @@ _u8, _u16, _u32, _u64 = (_loader(kind) for kind in (types.uint8, types.uint16, t
 _set8, _set16, _set32, _set64 = (_storer(kind) for kind in (types.uint8, types.uint16, types.uint32, types.uint64))
 
 
-@compiled
+@inner
 def _digits(value: np.uint64) -> int:
     n = 1
     while n < 20 and value >= _POWERS[np.uint64(n)]:
@@ -81,7 +81,7 @@ def _digits(value: np.uint64) -> int:
     return n
 
 
-@compiled
+@inner
 def _put_unsigned(to: int, value: np.uint64) -> int:
     """Write digits at the address `to`; returns the address behind them, as all _put_* do."""
     end = to + _digits(value)
@@ -98,7 +98,7 @@ def _put_unsigned(to: int, value: np.uint64) -> int:
     return end
 
 
-@compiled
+@inner
 def _put_signed(to: int, value: np.int64) -> int:
     if value < 0:
         _set8(to, 45)
@@ -106,7 +106,7 @@ def _put_signed(to: int, value: np.int64) -> int:
     return _put_unsigned(to, np.uint64(value))
 
 
-@compiled
+@inner
 def _put_second(to: int, second: np.int64) -> None:
     """YYYY-MM-DDTHH:MM:SS. of seconds since 1970, 20 bytes."""
     days = second // 86400
@@ -135,7 +135,7 @@ def _put_second(to: int, second: np.int64) -> None:
     _set8(to + 19, 46)
 
 
-@compiled
+@inner
 def _put_time(to: int, time: np.int64, last: int, text: int) -> int:
     """Write 30 bytes; `text` holds the 20 of the second `last`, which most records share."""
     second = time // 1_000_000_000
@@ -155,14 +155,14 @@ def _put_time(to: int, time: np.int64, last: int, text: int) -> int:
     return to + 30
 
 
-@compiled
+@inner
 def _copy(to: int, address: int, size: int) -> None:
     """Copy in steps of 8 bytes, up to 7 more than `size`: both sides must have them."""
     for i in range(0, size, 8):
         _set64(to + i, _u64(address + i))
 
 
-@compiled
+@inner
 def _put_text(to: int, address: int, size: int) -> bool:
     """Copy; returns whether CSV has to quote what was copied."""
     special = np.uint8(0)
@@ -173,7 +173,7 @@ def _put_text(to: int, address: int, size: int) -> bool:
     return bool(special != 0)
 
 
-@compiled
+@inner
 def _quote(first: int, end: int) -> int:
     """Put the field from `first` to `end` into quotes, those inside it doubled."""
     inside = 0
@@ -193,7 +193,7 @@ def _quote(first: int, end: int) -> int:
     return to
 
 
-@compiled
+@inner
 def _put_json(to: int, address: int, size: int) -> int:
     _set8(to, 34)
     to += 1
@@ -215,7 +215,7 @@ def _put_json(to: int, address: int, size: int) -> int:
     return to + 1
 
 
-@compiled
+@inner
 def _put_integer(to: int, op: int, values: int, row: int) -> int:
     if op == I32:
         return _put_signed(to, np.int64(_i32(values + 4 * row)))
@@ -234,7 +234,7 @@ def _put_integer(to: int, op: int, values: int, row: int) -> int:
     return _put_signed(to, np.int64(_i8(values + row)))
 
 
-@compiled
+@inner
 def _put_list(to: int, signed: bool, values: int, first: int, last: int, style: int) -> int:
     """Members with blanks between, in brackets but for CSV; JSON has commas."""
     if style != CSV:
@@ -251,7 +251,7 @@ def _put_list(to: int, signed: bool, values: int, first: int, last: int, style: 
     return to
 
 
-@compiled
+@inner
 def _entry(op: int, values: int, row: int) -> int:
     """Which text: the row's own, or that of its dictionary code."""
     if op == DICT8:
@@ -263,7 +263,7 @@ def _entry(op: int, values: int, row: int) -> int:
     return row
 
 
-@compiled
+@inner
 def _span(op: int, offsets: int, entry: int) -> tuple[int, int]:
     """Return where an entry's text or list begins and ends; offsets of lists have 32 bits."""
     if op == TEXT32 or op >= LIST_SIGNED:
@@ -359,7 +359,7 @@ def text_rows(
     return end, to - base
 
 
-@compiled
+@inner
 def _set_integer(to: int, op: int, values: int, row: int, known: bool) -> int:
     """Put an integer as it is, all bits set if it is not known."""
     if op in (I8, U8):
@@ -375,7 +375,7 @@ def _set_integer(to: int, op: int, values: int, row: int, known: bool) -> int:
     return to + 8
 
 
-@compiled
+@inner
 def _set_string(to: int, address: int, size: int) -> int:
     """Put text and a NUL; a NUL inside becomes \\x00, as a string cannot hold it."""
     for i in range(size):

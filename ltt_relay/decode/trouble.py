@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import inner
 
 __all__ = ("TROUBLE", "report")
 
@@ -26,7 +26,7 @@ TROUBLE: Final = {
 }
 
 
-@compiled
+@inner
 def report(trouble: np.ndarray, found: int, packet: int, at: int, code: int, value: int) -> int:
     """Write a row if there is room for it; returns how many were found so far."""
     if found < trouble.shape[0]:

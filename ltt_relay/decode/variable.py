@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ltt_relay.decode.compiled import compiled
-from ltt_relay.decode.memory import at, load64, put, store64, swap16, swap32, swap64
+from ltt_relay.decode.memory import at, load64, put, store16, store32, store64, swap16, swap32, swap64
 from ltt_relay.decode.parts import nul
 from ltt_relay.decode.plan import Column
 
@@ -88,14 +88,13 @@ def _copy(
         n = ends[row + i + 1] * item - to
         a = starts[i] + offset
         if big and item > 1:
-            out16, out32, out64 = out.view(np.uint16), out.view(np.uint32), out.view(np.uint64)
-            for j in range(n // item):
+            for j in range(0, n, item):
                 if item == 2:
-                    out16[(to >> 1) + j] = swap16(buf8, a + 2 * j)
+                    store16(out, to + j, swap16(buf8, a + j))
                 elif item == 4:
-                    out32[(to >> 2) + j] = swap32(buf8, a + 4 * j)
+                    store32(out, to + j, swap32(buf8, a + j))
                 else:
-                    out64[(to >> 3) + j] = swap64(buf8, a + 8 * j)
+                    store64(out, to + j, swap64(buf8, a + j))
             continue
         j = 0
         while j + 8 <= n:

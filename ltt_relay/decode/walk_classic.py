@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.packets import END_UNKNOWN
 from ltt_relay.decode.plan import Plan
@@ -23,7 +23,7 @@ __all__ = ("ClassicWalker",)
 _COLUMNS = 7
 
 
-@compiled
+@inner
 def _length(buf8: np.ndarray, body: int, content: int, shape: np.ndarray, big: bool) -> int:
     """Return the bytes of struct and what is behind it; more than there is room for if that is damaged."""
     size = shape[0]
@@ -39,12 +39,12 @@ def _length(buf8: np.ndarray, body: int, content: int, shape: np.ndarray, big: b
     return size + integer(buf8, body + shape[2], 4, False, big) + shape[3]
 
 
-@compiled
+@inner
 def _is_start(buf8: np.ndarray, a: int, content: int, big: bool) -> bool:
     return a + 9 <= content and buf8[a] == 0 and integer(buf8, a + 5, 4, False, big) == 0x00D6B7ED
 
 
-@compiled
+@inner
 def _borders(buf8: np.ndarray, first: int, last: int, least: int, big: bool, borders: np.ndarray) -> int:
     """Fill in where records begin, from the last one back as far as their sizes lead; returns how many."""
     borders[0] = last
@@ -60,7 +60,7 @@ def _borders(buf8: np.ndarray, first: int, last: int, least: int, big: bool, bor
     return n
 
 
-@compiled
+@inner
 def _interpolate(elapsed: int, total: int, span: int) -> int:
     """As `formats.classic_walk.interpolate`."""
     if total <= 0:
@@ -71,7 +71,7 @@ def _interpolate(elapsed: int, total: int, span: int) -> int:
     return (whole << 20) + ((part - whole * total << 20) + elapsed * low) // total
 
 
-@compiled
+@inner
 def _to_ns(ticks: np.ndarray, first: int, last: int, span: int) -> None:
     """Turn cycles into ns: the last record is `span` from the first."""
     total = ticks[last - 1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.parts import nul
 from ltt_relay.decode.plan import Plan
@@ -24,7 +24,7 @@ from ltt_relay.formats.lttng2_layout import CompactFraming
 __all__ = ("CompactWalker",)
 
 
-@compiled
+@inner
 def _end(buf8: np.ndarray, begin: int, limit: int, steps: np.ndarray, first: int, last: int) -> int:
     """Return where a payload that begins at `begin` ends, limit + 1 if beyond the limit."""
     p = begin

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.memory import at, integer, put
 from ltt_relay.decode.plan import Place, Plan, member_place
 from ltt_relay.decode.records import Records, RecordWalker
@@ -17,7 +17,7 @@ from ltt_relay.formats.base import HeaderFraming
 __all__ = ("HeaderWalker",)
 
 
-@compiled
+@inner
 def _read(buf8: np.ndarray, at: int, place: np.ndarray) -> int:
     """Read an integer; place: offset, size, signed, big."""
     return integer(buf8, at + place[0], place[1], place[2] != 0, place[3] != 0)

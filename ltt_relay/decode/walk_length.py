@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.entries import Entries, Wanted
 from ltt_relay.decode.memory import SLACK, at, load32, load64, put
 from ltt_relay.decode.parts import ALWAYS, COUNTED, CSTRING, MAX_PARTS, holds
@@ -28,7 +28,7 @@ __all__ = ("LengthWalker",)
 _NEVER: Final = 1 << 40
 
 
-@compiled
+@inner
 def _is_sound(buf8: np.ndarray, a: int, length: int, header: int, k: int, facts: np.ndarray) -> bool:
     """Whether the record of kind k at `a` has what `facts` ask for, without a branch."""
     items = np.int64(load64(buf8, a + header + at(facts, k * 8 + 1))) & at(facts, k * 8 + 2)
@@ -36,7 +36,7 @@ def _is_sound(buf8: np.ndarray, a: int, length: int, header: int, k: int, facts:
     return not (short | ((np.int64(at(buf8, a + length - 1)) & at(facts, k * 8 + 4)) != 0))
 
 
-@compiled
+@inner
 def _is_whole(
     buf8: np.ndarray, a: int, length: int, header: int, k: int, need: np.ndarray, program: np.ndarray,
     part_first: np.ndarray, starts: np.ndarray, sizes: np.ndarray,

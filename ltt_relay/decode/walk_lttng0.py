@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltt_relay.decode.compiled import compiled
+from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.memory import integer, put
 from ltt_relay.decode.parts import MAX_PARTS, fits
 from ltt_relay.decode.plan import Plan
@@ -18,14 +18,14 @@ from ltt_relay.formats.lttng0_layout import LttngFraming
 __all__ = ("LttngWalker",)
 
 
-@compiled
+@inner
 def _aligned(at: int, base: int, cap: int, size: int) -> int:
     """Return the first place from `at` on, counted from `base`, where something of that size can be."""
     unit = min(cap, size)
     return at + ((base - at) & (unit - 1))
 
 
-@compiled
+@inner
 def _measure(
     buf8: np.ndarray, body: int, content: int, k: int, need: np.ndarray, program: np.ndarray, parts_of: np.ndarray,
     starts: np.ndarray, sizes: np.ndarray,

@@ -1,10 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 import pytest
 
-from ltt_relay.decode.entries import SPAN, Entries, Order, earliest, order
+from ltt_relay.decode import entries as kernels
+from ltt_relay.decode.entries import SPAN, Entries, Order
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def earliest(*given: Any) -> Any:
+    return kernels.earliest(*given)
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def order(*given: Any) -> Any:
+    return kernels.order(*given)
 
 
 @pytest.mark.parametrize("span", [1, 3000, 1 << 22, 1 << 30, SPAN])
