@@ -132,7 +132,8 @@ def read_markers(files: list[_File], problems: list[Problem]) -> list[Marker]:
         if file.channel != "metadata":
             continue
         data = file.path.read_bytes()
-        for piece in sub_buffers(file.path, file.order, file.cpu, problems):
+        # What is wrong with the sub-buffers themselves is told where all channels are read.
+        for piece in sub_buffers(file.path, file.order, file.cpu, []):
             try:
                 _read_metadata(data, piece, file.order, ids, formats)
             except (construct.ConstructError, ValueError) as error:
@@ -264,7 +265,7 @@ def load(path: Path) -> Loaded:
     problems: list[Problem] = []
     if not any(file.channel == "metadata" for file in files):
         raise LoadError(f"{where}: no metadata_N: without it nobody knows what the ids of the other channels mean")
-    markers = read_markers(files, [])
+    markers = read_markers(files, problems)
     pieces_of = [list(sub_buffers(file.path, file.order, file.cpu, problems)) for file in files]
     first = next((pieces[0].header for pieces in pieces_of if pieces), None)
     if first is None:

@@ -49,6 +49,13 @@ class Entries(NamedTuple):
         """Return room for n of them."""
         return cls(*(np.empty(n, dtype) for dtype in ("i8", "u4", "u4", "i4", "u4")))
 
+    def sort(self, first: np.ndarray, last: np.ndarray) -> None:
+        """Put the entries from first[p] to last[p] of each packet in order: of a clock set back, or of damage."""
+        for a, b in zip(first, last, strict=True):
+            order = np.argsort(self.time[a:b], kind="stable")
+            for array in self:
+                array[a:b] = array[a:b][order]
+
 
 class Order(NamedTuple):
     """Buffers of `order`: keys, twice; and the entries in order, with the rank of each in time."""

@@ -25,7 +25,10 @@ CODES: Final = {
     "short_record": "a record is shorter than its event's fields; it is skipped",
     "unknown_event": "no event has this id; the record is skipped",
     "record_count": "the packet's header announces another number of records than were found",
-    "time_backward": "a packet begins before the one before it ended",
+    "event_ids": "the packet's header does not list the id of an event that is in it; its records are skipped, as a "
+    "packet is looked into for an event only if it does",
+    "time_backward": "a packet begins before the one before it ended, or a record has a time before that of the one "
+    "before it; both are read, in the order of time",
     "sequence": "packets are missing that no counter tells of",
     "bad_event": "an event that the session got at run time is described in a way that cannot be read; it is skipped",
     "not_a_stream": "the file holds no packets of this trace",

@@ -79,10 +79,10 @@ def _settle(
     pk_begin: np.ndarray, choices: np.ndarray, program: np.ndarray, parts_of: np.ndarray, trouble: np.ndarray,
     found: int,
 ) -> int:  # fmt: skip
-    """Turn ticks into ns; give kind -1 and a row of trouble to what cannot be.
+    """Turn ticks into ns; give kind -1 and a row of trouble to what cannot be, and a row to a time that steps back.
 
-    That is a payload too short for its members of variable place, and a time that no clock can have: it would end the
-    merge, and with it all that follow.
+    What cannot be is a payload too short for its members of variable place, and a time that no clock can have: it would
+    end the merge, and with it all that follow.
     """
     starts = np.empty(MAX_PARTS + 1, np.int64)
     sizes = np.empty(MAX_PARTS + 1, np.int64)
@@ -99,6 +99,7 @@ def _settle(
         near = ((np.int64(1) << 62) - rest) // num if rest >= 0 else np.int64(0)
         inverse = 1.0 / den
         before = max(np.int64(0), np.int64(pk_begin[p]))
+        latest = np.int64(0)
         for i in range(bounds[p], bounds[p + 1]):
             k = np.int64(at(kind, i))
             if k >= 0 and at(parts_of, k) != at(parts_of, k + 1):
@@ -132,6 +133,12 @@ def _settle(
                     found = report(trouble, found, p, np.int64(at(place, i)), 7, now)
                     kind[i] = -1
                 now = before
+            elif now < latest and k >= 0:
+                # One row a packet: where a clock was set back, all records behind may be told from there on.
+                found = report(trouble, found, p, np.int64(at(place, i)), 9, now)
+                latest = -(np.int64(1) << 62)
+            elif latest >= 0:
+                latest = now
             before = now
             put(time, i, now)
     return found
@@ -322,9 +329,5 @@ class RecordWalker(abc.ABC):
         if self.timeline is not None:
             fill_tasks(self.timeline, packets["cpu"], first, last, entries.time, entries.tid)
         if back:
-            # A clock that was set back, or damage.
-            for a, b in zip(first, last, strict=True):
-                order = np.argsort(entries.time[a:b], kind="stable")
-                for array in entries:
-                    array[a:b] = array[a:b][order]
+            entries.sort(first, last)
         return last

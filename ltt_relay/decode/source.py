@@ -215,7 +215,7 @@ class Source:
         problems: list[Problem] = []
         seen: set[tuple[int, int, int]] = set()
         for packet, at, code, value in trouble.tolist():
-            if code == 3 and (packet, code, value) in seen:
+            if code in {3, 10} and (packet, code, value) in seen:
                 continue
             seen.add((packet, code, value))
             row = rows[packet]
@@ -334,10 +334,33 @@ class Source:
         for _ in range(_TRIES):
             room, sure = zip(*map(self._room, of_spans), strict=True)
             try:
-                return batch.run(job, spans, room)
+                found = batch.run(job, spans, room)
+                self._check_sizes(rows)
+                return found
             except batch.FullError:
                 self._recount(rows, all(sure))
         raise TraceError(f"{self.path}: it changes faster than it can be read")
+
+    def _check_sizes(self, rows: np.ndarray) -> None:
+        """Tell of packets that their files no longer have, and were read as zeros, and count those anew."""
+        packets = self.packets[rows]
+        ends = packets["offset"] + packets["content"]
+        sizes = np.zeros(len(self.files), np.int64)
+        for number in np.unique(packets["file"]).tolist():
+            sizes[number] = self.files[number].stat().st_size
+        cut = np.flatnonzero(ends > sizes[packets["file"]])
+        if not cut.size:
+            return
+        with self._lock:
+            for row, there in zip(packets[cut], sizes[packets["file"][cut]].tolist(), strict=True):
+                offset, content = int(row["offset"]), int(row["content"])
+                expected = f"{content} bytes of packet, as when the trace was opened"
+                self._tell(self._problem(row, offset, "truncated", expected, f"{max(there - offset, 0)} bytes"))
+            self._counted[rows[cut]] = False
+
+    def _tell(self, problem: Problem) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _count_in_threads(self, rows: np.ndarray, many: int) -> None:
         with self._lock:

@@ -161,6 +161,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         low, high = self._range(since, until)
         offset = self._offset if time == "utc" else 0
         outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables(), offset)
+        self._check()
         found = {
             self._plan.events[kind].event.name: outputs[kind]
             for kind in selection.kinds
@@ -321,6 +322,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         selection = batch.Selection(chosen.kinds, dict.fromkeys(chosen.kinds, (*BASE, "rank")), chosen.columns)
         tables = self._source.name_tables()
         outputs = self._source.outputs(selection, *self._range(since, until), cpus, tables)
+        self._check()
         found = {
             described[kind].name: frames.arrow_table(outputs[kind], selection, tables, False)
             for kind in chosen.kinds

@@ -22,6 +22,8 @@ TROUBLE: Final = {
     6: ("truncated", "a whole record"),
     7: ("record_time", "a time of the last hundred years"),
     8: ("record_time", "the low 32 bits of a time up to the packet's end"),
+    9: ("time_backward", "a time not before that of the record before it"),
+    10: ("event_ids", "the id of an event that the packet's header lists"),
     5: ("unknown_event", "the id of an event that is described; its length is unknown, so the rest is skipped"),
 }
 

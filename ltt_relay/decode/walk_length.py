@@ -53,11 +53,12 @@ def _is_whole(
 def _count(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, header: int, kind_of_id: np.ndarray, facts: np.ndarray,
     need: np.ndarray, program: np.ndarray, first: np.ndarray, pk_time: np.ndarray, pk_end: np.ndarray,
-    counts: np.ndarray, problems: np.ndarray,
+    pk_ids: np.ndarray, counts: np.ndarray, problems: np.ndarray,
 ) -> int:  # fmt: skip
     """Count the records of each kind in each packet; positions are bytes from the buffer's begin.
 
     problems: rows (packet, offset, code, value); returns how many were found, of which at most len(problems) are kept.
+    Of records whose time is before that of the one before, only the first of a packet is told.
     """
     found = 0
     unknown = counts.shape[1] - 1
@@ -67,8 +68,10 @@ def _count(
         a = begin[packet]
         stop = end[packet]
         span = pk_end[packet] - pk_time[packet]
+        before = np.int64(0)
         while a + header <= stop:
             head = load64(buf8, a)
+            now = (np.int64(head & np.uint64(0xFFFFFFFF)) - pk_time[packet]) & 0xFFFFFFFF
             length = np.int64(head >> np.uint64(48))
             id_ = np.int64((head >> np.uint64(32)) & np.uint64(0xFFFF))
             k = np.int64(at(kind_of_id, id_))
@@ -80,15 +83,28 @@ def _count(
             ):
                 code = 3 if k >= need.size else 2
                 k = unknown
-            elif ((np.int64(head & np.uint64(0xFFFFFFFF)) - pk_time[packet]) & 0xFFFFFFFF) > span:
+            elif now > span:
                 code = 8
                 k = unknown
+            elif not (pk_ids[packet] >> (id_ & 63)) & 1:
+                code = 10
+                k = unknown
+            elif now < before:
+                code = 9
+                before = -1
+            elif before >= 0:
+                before = now
             if code:
                 if found < problems.shape[0]:
                     problems[found, 0] = packet
                     problems[found, 1] = a
                     problems[found, 2] = code
-                    problems[found, 3] = id_ if code == 3 else head & np.uint64(0xFFFFFFFF) if code == 8 else length
+                    problems[found, 3] = (
+                        id_ if code == 3 or code == 10
+                        else pk_time[packet] + now if code == 9
+                        else head & np.uint64(0xFFFFFFFF) if code == 8
+                        else length
+                    )  # fmt: skip
                 found += 1
                 if code == 1:
                     break
@@ -100,22 +116,29 @@ def _count(
 @compiled
 def _find(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, pk_time: np.ndarray, pk_end: np.ndarray, pk_tid: np.ndarray,
-    pk_cpu: np.ndarray, kinds: np.ndarray, since: int, until: int, header: int, kind_of_id: np.ndarray,
-    facts: np.ndarray, need: np.ndarray, program: np.ndarray, part_first: np.ndarray, switch_next: int,
-    first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray,
-    kind: np.ndarray,
-) -> None:  # fmt: skip
-    """Write entries of packet p from first[p] on, up to last[p], which is set.
+    pk_cpu: np.ndarray, pk_ids: np.ndarray, kinds: np.ndarray, bits: np.ndarray, since: int, until: int, header: int,
+    kind_of_id: np.ndarray, facts: np.ndarray, need: np.ndarray, program: np.ndarray, part_first: np.ndarray,
+    switch_next: int, first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray,
+    tid: np.ndarray, kind: np.ndarray,
+) -> bool:  # fmt: skip
+    """Write entries of packet p from first[p] on, up to last[p], which is set; returns whether time steps back.
 
-    pk_tid is the task running at the packet's begin, -2 if the packet does not tell every switch. The next task's id is
-    looked for in each payload, so the buffer has SLACK bytes behind its last packet.
+    bits: of each kind that of its id in pk_ids, the ids that the packet's header lists: a range of events finds packets
+    by those, so what is not among them is damage. pk_tid is the task running at the packet's begin, -2 if the packet
+    does not tell every switch. The next task's id is looked for in each payload, so the buffer has SLACK bytes behind
+    its last packet.
     """
     starts = np.empty(MAX_PARTS + 1, np.int64)
     sizes = np.empty(MAX_PARTS + 1, np.int64)
+    asked = np.empty(kinds.size, np.bool_)
+    back = False
     for p in range(begin.size):
         a = begin[p]
         limit = end[p]
         base = pk_time[p]
+        before = base
+        for k in range(kinds.size):
+            asked[k] = kinds[k] & (((pk_ids[p] >> bits[k]) & 1) != 0)
         # What is later than the packet is damage: a range of time finds packets by their begin and end.
         high = min(until, pk_end[p] + 1)
         run = pk_tid[p]
@@ -141,12 +164,15 @@ def _find(
                 put(stop, n, np.uint32(a + length))
                 put(tid, n, np.int32((mine & mask) | (run & ~mask)))
                 put(kind, n, np.uint32(k | cpu))
-                n += np.int64(at(kinds, k)) & np.int64(t >= since) & np.int64(t < high)
+                n += np.int64(at(asked, k)) & np.int64(t >= since) & np.int64(t < high)
+                back |= t < before
+                before = t
                 mask = at(facts, 8 * k + 7) & told
                 following = np.int64(np.int32(load32(buf8, payload + switch_next)))
                 run = (following & mask) | (run & ~mask)
             a += (length + 7) & ~7
         last[p] = n
+    return back
 
 
 def _facts(event: EventPlan, header: int, is_switch: bool) -> list[int]:
@@ -182,6 +208,7 @@ class LengthWalker:
         known = [_facts(event, self._header, event.kind == plan.switch) for event in plan.events]
         # One more row for ids that no event has.
         self._facts = np.array([*known, [_NEVER, *[0] * 7]], np.int64).reshape(-1)
+        self._bits = np.array([*(event.event.id % 64 for event in plan.events), 0], np.int64)
         self._kind_of_id = np.where(plan.kind_of_id < 0, len(plan.events), plan.kind_of_id).astype(np.int32)
         for place in [event.tid for event in plan.events] + [plan.switch_next]:
             if place and (place.size != 4 or place.big or place.signed is False):
@@ -202,7 +229,7 @@ class LengthWalker:
             _count(  # type: ignore[call-arg]
                 buffer.view(np.uint8), starts + packets["first"], starts + packets["content"], self._header,
                 self._kind_of_id, self._facts, self._need, self._plan.program, self._plan.first,
-                *(packets[name].astype(np.int64) for name in ("begin", "end")), counts, trouble,
+                *(packets[name].astype(np.int64) for name in ("begin", "end", "ids")), counts, trouble,
             )
         )  # fmt: skip
 
@@ -213,11 +240,13 @@ class LengthWalker:
         """Write the entries of loaded packets as `batch.Walker` has it."""
         last = np.empty_like(first)
         kinds = np.append(wanted.kinds, False)
-        _find(  # type: ignore[call-arg]
+        back = _find(  # type: ignore[call-arg]
             buffer.view(np.uint8), starts + packets["first"], starts + packets["content"],
             # Numba tells the column of one packet from that of many, unless it is copied, and would compile twice.
-            *(packets[name].astype(np.int64) for name in ("begin", "end", "tid", "cpu")), kinds, wanted.since,
-            wanted.until, self._header, self._kind_of_id, self._facts, self._need, self._plan.program,
+            *(packets[name].astype(np.int64) for name in ("begin", "end", "tid", "cpu", "ids")), kinds, self._bits,
+            wanted.since, wanted.until, self._header, self._kind_of_id, self._facts, self._need, self._plan.program,
             self._plan.first, self._next, first, last, *entries,
         )  # fmt: skip
+        if back:
+            entries.sort(first, last)
         return last

@@ -205,3 +205,87 @@ def test_a_record_beyond_its_packet_is_damage_in_the_whole_and_in_windows(late: 
     assert [found.event for found in records(path)].count("sched_switch") == 3
     windows = [window["sched_switch"] for window in trace.iter_frames(max_bytes=1) if window]
     pd.testing.assert_frame_equal(pd.concat(windows, ignore_index=True), whole)
+
+
+def _payload(frames: list[pd.DataFrame]) -> list[tuple[int, int]]:
+    return [(int(row.timestamp), int(row.next_pid)) for frame in frames for row in frame.itertuples()]
+
+
+def test_time_that_steps_back_within_a_packet_is_told_and_put_in_order(tmp_path: Path) -> None:
+    """Such records were left behind the later ones: neither frames nor merged were in order."""
+    times = [0, 30, 10, 20, 40, 40]
+    steps = [_switch(_T + at, to=n) for n, at in enumerate(times)]
+    other = _packet([_switch(_T + 15, to=9)], timestamp_begin=_T + 15, cpu_id=1)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(steps), events_1=other))
+    expected = [(_T, 0), (_T + 10, 2), (_T + 15, 9), (_T + 20, 3), (_T + 30, 1), (_T + 40, 4), (_T + 40, 5)]
+    assert _payload([trace.frames(time="ns")["sched_switch"]]) == expected
+    merged = trace.merged(time="ns")
+    assert merged["timestamp"].tolist() == [at for at, _ in expected]
+    assert [f"next_pid={to} " in text for (_, to), text in zip(expected, merged["payload"], strict=True)] == [True] * 7
+    halves = [trace.frames(since=_OFFSET + low, until=_OFFSET + low + 20, time="ns") for low in (_T, _T + 20, _T + 40)]
+    assert _payload([half["sched_switch"] for half in halves]) == expected
+    (problem,) = trace.problems.itertuples()
+    assert (problem.code, problem.file, problem.found) == ("time_backward", "events_0", str(_T + 10))
+    assert len(trace["sched_switch"]) == trace.catalog["count"].sum() == 7
+
+
+def test_a_packet_that_begins_before_the_one_before_it_ended_is_told_and_put_in_order(tmp_path: Path) -> None:
+    second = _packet([_switch(_T + 10, to=7), _switch(_T + 30)], timestamp_begin=_T + 10, packet_seq_num=1)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(_THREE) + second))
+    assert _codes(trace) == ["time_backward"]
+    expected = [(_T, 5), (_T + 10, 5), (_T + 10, 7), (_T + 20, 5), (_T + 30, 5)]
+    assert _payload([trace.frames(time="ns")["sched_switch"]]) == expected
+    assert trace.merged(time="ns")["timestamp"].tolist() == [at for at, _ in expected]
+
+
+def test_packets_that_are_missing_are_told_unless_a_counter_does(tmp_path: Path) -> None:
+    later = {"timestamp_begin": _T + 100, "packet_seq_num": 4}
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(_THREE) + _packet([_switch(_T + 100)], **later)))
+    (problem,) = trace.problems.itertuples()
+    assert (problem.code, problem.expected, problem.found) == ("sequence", "packet 1", "packet 4")
+    assert len(trace["sched_switch"]) == 4
+    told = _packet([_switch(_T + 100)], **later, overwritten=9)
+    trace = ltt_relay.open(_write(tmp_path / "u", events_0=_packet(_THREE) + told))
+    assert trace.problems.empty
+    assert trace.gaps["count"].tolist() == [9]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_id_that_its_packets_header_does_not_list_is_missing_however_it_is_asked_for(
+    alone: bool, tmp_path: Path
+) -> None:
+    """It was in the catalog, and in frames of all events if another packet listed it, but not in its own frame."""
+    fields = {"pid": 5, "comm": "x", "prio": 120}
+    ends = [_record("sched_process_exit", fields, _T + at) for at in (5, 105)]
+    switch = FORMAT.event("sched_switch").id
+    lying = _packet([_switch(_T), ends[0], _switch(_T + 10)], event_ids=1 << switch % 64)
+    after = {"timestamp_begin": _T + 100, "packet_seq_num": 1}
+    honest = _packet([_switch(_T + 100), *ends[1:] * (not alone)], **after)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=lying + honest))
+    rows = int(not alone)
+    assert len(trace["sched_process_exit"]) == rows
+    assert len(trace.frames().get("sched_process_exit", [])) == rows
+    assert (trace.merged()["event"] == "sched_process_exit").sum() == rows
+    assert ("sched_process_exit" in trace) == (rows > 0)
+    assert len(trace["sched_switch"]) == 3
+    assert trace.catalog["count"].sum() == 3 + rows
+    (problem,) = trace.problems.itertuples()
+    assert (problem.code, problem.found, problem.packet) == ("event_ids", str(ends[0][0]), 0)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_file_that_shrinks_while_its_trace_is_open_is_told(counted: bool, tmp_path: Path) -> None:
+    """Where it had been counted before, there were fewer rows and no problem."""
+    second = _packet([_switch(_T + 100 + n) for n in range(9)], timestamp_begin=_T + 100, packet_seq_num=1)
+    path = _write(tmp_path / "t", events_0=_packet(_THREE) + second)
+    trace, strict = ltt_relay.open(path), ltt_relay.open(path, strict=True)
+    if counted:
+        assert trace.catalog["count"].sum() == len(strict["sched_switch"]) == 12
+    with (path / "events_0").open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 80)
+    rows = len(trace["sched_switch"])
+    assert 3 < rows < 12
+    assert "truncated" in _codes(trace)
+    assert trace.catalog["count"].sum() == rows
+    with pytest.raises(ltt_relay.TraceError, match=r"truncated|record_length"):
+        strict.frames()

@@ -199,6 +199,20 @@ def test_a_trace_without_metadata_says_so(tmp_path: Path) -> None:
         ltt_relay.open(path)
 
 
+@pytest.mark.parametrize("behind", [6, -4])
+def test_metadata_that_cannot_be_read_is_a_problem_and_costs_what_it_described(behind: int, tmp_path: Path) -> None:
+    """It was passed over in silence: the size of an int, and a size that goes beyond the sub-buffer."""
+    path = LttngWriter(LttngTrace(MARKERS, _records(60))).write(tmp_path / "t")
+    whole = ltt_relay.open(path).catalog["count"].sum()
+    file = path / "metadata_0"
+    data = bytearray(file.read_bytes())
+    data[data.index(b"odd\0") + behind] ^= 0xFF
+    file.write_bytes(data)
+    trace = ltt_relay.open(path)
+    assert trace.problems["code"].tolist().count("metadata") == 1
+    assert 0 < trace.catalog["count"].sum() < whole
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_damaged_traces_give_what_the_oracle_finds(seed: int, tmp_path: Path) -> None:
     generator = np.random.default_rng(seed)

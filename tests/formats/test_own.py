@@ -13,7 +13,7 @@ import pytest
 import ltt_relay
 from ltt_relay.formats import oracle, registry
 from ltt_relay.formats.base import Event, Format, HeaderFraming, PacketClock, Stream
-from ltt_relay.formats.fields import BIG, field, integer, struct, u8, u32
+from ltt_relay.formats.fields import BIG, field, integer, struct, u8, u32, u64
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/formats/own.md"
 
@@ -117,6 +117,33 @@ def test_records_without_packets_ids_or_lengths(tmp_path: Path) -> None:
     assert frame["value"].tolist() == [row["value"] for row in rows]
     assert frame["timestamp"].tolist() == [10_000_000 * i for i in range(300_000)]
     assert set(frame["cpu"]) == {3}
+
+
+def test_damage_of_records_that_have_a_magic_number_and_a_time(tmp_path: Path) -> None:
+    """Times that step back were put in order, but not told."""
+    header = struct(field("magic", u8, ""), field("time", u64, ""))
+    format_ = Format(
+        "marked", (1, 0), None, HeaderFraming(header, time="time", magic=("magic", 0xF0, 0xA0)), PacketClock(64),
+        (Stream(0, "marked", ""),), (Event(0, "value", "marked", "custom", "", struct(field("value", u8, ""))),),
+    )  # fmt: skip
+
+    def record(time: int, value: int, magic: int = 0xA5) -> bytes:
+        return bytes(header.build({"magic": magic, "time": time})) + bytes([value])
+
+    def read(*records: bytes) -> tuple[list[int], list[tuple[str, int]]]:
+        file = tmp_path / "file"
+        file.write_bytes(b"".join(records))
+        trace = ltt_relay.open(file, format=format_)
+        assert trace.frames(time="ns")["value"]["timestamp"].is_monotonic_increasing
+        assert trace.merged()["timestamp"].is_monotonic_increasing
+        problems = trace.problems
+        return trace["value"]["value"].tolist(), list(zip(problems["code"], problems["offset"], strict=True))
+
+    good = [record(1000 * i, i) for i in range(4)]
+    assert read(*good) == ([0, 1, 2, 3], [])
+    assert read(*good[:2], record(2000, 2, magic=0x15), good[3]) == ([0, 1], [("record_magic", 20)])
+    assert read(good[0], record(1 << 63, 9), *good[1:]) == ([0, 1, 2, 3], [("record_time", 19)])
+    assert read(good[1], good[3], good[2], good[0]) == ([0, 1, 2, 3], [("time_backward", 29)])
 
 
 def test_files_that_are_no_format_are_refused_by_name(tmp_path: Path, sensor: Path) -> None:
