@@ -60,6 +60,9 @@ __all__ = (
 
 MAGIC: Final = 0x00D6B7ED
 MAP_MAGIC: Final = 0x0D6B7ED350414D33
+#: How a packet begins: the magic number and the major version.
+_BEGIN_AT: Final = 24
+_BEGIN: Final = MAGIC.to_bytes(4, "little") + b"\3"
 #: Ids of events that a session makes at run time (kprobes, custom events) begin here.
 FIRST_DYNAMIC_ID: Final = 256
 #: A record's length is 16 bits wide.
@@ -270,6 +273,16 @@ def _file_records(data: bytes) -> Iterator[Parsed]:
             yield found._replace(offset=at + found.offset)
         at += size
         number += 1
+
+
+def begins(path: Path) -> bool:
+    """Return whether a stream file in the directory begins as a packet does: then it is no other format's."""
+    files = (file for stream in FORMAT.streams for file in sorted(path.glob(f"{stream.name}_*")) if file.is_file())
+    for file in files:
+        with file.open("rb") as opened:
+            if opened.read(_BEGIN_AT + len(_BEGIN))[_BEGIN_AT:] == _BEGIN:
+                return True
+    return False
 
 
 def claims(path: Path) -> bool:

@@ -42,8 +42,12 @@ def _installed(places: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 def detect(path: Path) -> ModuleType | None:
     """Return the module of the first format that claims `path`, None if none does.
 
-    Modules of other packages are asked before LTT 3.0; a bare `Format` claims nothing: it has to be named.
+    Modules of other packages are asked before LTT 3.0, unless there is a packet of it, which spares importing them all;
+    a bare `Format` claims nothing: it has to be named.
     """
+    last = reader(READERS[-1])
+    if last.begins(path):
+        return last
     for name in READERS[:-1]:
         module = reader(name)
         if module.claims(path):
@@ -52,7 +56,6 @@ def detect(path: Path) -> ModuleType | None:
         found = point.load()
         if isinstance(found, ModuleType) and found.claims(path):
             return found
-    last = reader(READERS[-1])
     return last if last.claims(path) else None
 
 

@@ -29,6 +29,7 @@ _EVENT: Final = re.compile(r"\bevent\s*\{")
 _FIELDS: Final = re.compile(r"\bfields\s*:=\s*struct\s*\{")
 _END: Final = re.compile(r"\}\s*;\s*\}\s*;")
 _NAME: Final = re.compile(r'name\s*=\s*"([^"]*)"')
+_ID: Final = re.compile(r"id\s*=\s*(\d{1,9})")
 _NUMBER: Final = re.compile(r"\b(id|stream_id)\s*=\s*(\d{1,9})")
 _MEMBER: Final = re.compile(r"(\w+)\s+(\w+)\s*(?:\[(\d{1,9})\])?")
 _INTEGER: Final = re.compile(r"(u?)int(8|16|32|64)(_hex)?_t")
@@ -104,6 +105,8 @@ def events(text: str, first_id: int) -> tuple[list[Event], list[str]]:
     found: dict[int, Event] = {}
     wrong: list[str] = []
     names: set[str] = set()
+    if all(int(number) < first_id for number in _ID.findall(text)):
+        return [], []
     for described in _EVENT.split(text)[1:]:
         head, *fields = _FIELDS.split(described, maxsplit=1)
         end = _END.search(fields[0]) if fields else None

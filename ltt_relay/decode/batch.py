@@ -22,12 +22,14 @@ from ltt_relay.decode.plan import Column, EventPlan, Plan
 from ltt_relay.decode.reader import Reader
 from ltt_relay.decode.variable import VARIABLE, VariableColumn, arrow_type
 
-__all__ = ("FullError", "Job", "Output", "Selection", "Step", "Walker", "cut", "run")
+__all__ = ("AT_ONCE", "FullError", "Job", "Output", "Selection", "Step", "Walker", "cut", "run", "run_at_once")
 
 #: The first span of time whose records are put in order at once, in ns; the next are as long as they turn out to be.
 _FIRST_SPAN = 1 << 20
 #: Bytes of packets that are read before those of their records are decoded that no later packet can precede.
 WINDOW = 1 << 20
+#: Bytes of packets that are all read before room is made for their records, just as many as there are.
+AT_ONCE = 6 << 20
 
 
 Texts: TypeAlias = "dict[tuple[int, Column], VariableColumn]"
@@ -311,6 +313,18 @@ def run(job: Job, spans: Sequence[tuple[int, int]], room: Sequence[np.ndarray]) 
             layout.close_up(np.array([(writer.first, writer.rows) for writer in writers]), pool)
     rows = np.sum([writer.rows - writer.first for writer in writers], axis=0)
     return layout.outputs(rows, [writer.texts for writer in writers])
+
+
+def run_at_once(job: Job) -> dict[int, Output]:
+    """Decode what fits into memory as it is: nothing is counted or sampled beforehand."""
+    with job.reader(job.since, job.until) as reader:
+        there = reader.advance(1 << 62)
+        room = reader.kinds(len(job.plan.events))
+        layout = Layout(job.plan, job.selection, job.names, room, job.offset)
+        writer = Writer(layout, np.zeros_like(room), room)
+        if there:
+            writer.add(reader)
+    return layout.outputs(writer.rows, [writer.texts])
 
 
 def _fill(job: Job, writer: Writer, since: int, until: int) -> None:

@@ -26,9 +26,8 @@ def _time(array: np.ndarray, utc: bool) -> Any:
     return pd.DatetimeIndex(array, dtype=UTC_TIME, copy=False).array if utc else array
 
 
-def categorical(codes: np.ndarray, names: list[str]) -> pd.Categorical:
+def categorical(codes: np.ndarray, dtype: pd.CategoricalDtype) -> pd.Categorical:
     """Return codes as a categorical that shares them; -1 is missing."""
-    dtype: Any = pd.CategoricalDtype(names)
     made: pd.Categorical = pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
     return made
 
@@ -45,9 +44,9 @@ def _payload(output: Output, column: Column, names: Names) -> Any:
         return text_array(found) if column.kind == "text" else pd.arrays.ArrowExtensionArray(found)
     array = output.arrays[column.name]
     if column.kind == "enum":
-        return categorical(array, [name for _, name in column.enum])
+        return categorical(array, column.categories)
     if column.kind == "name":
-        return categorical(array, names.tables[column.table].names)
+        return categorical(array, names.tables[column.table].categories)
     return pd.arrays.IntegerArray(array, output.masks[column.name]) if column.optional else array
 
 
@@ -62,7 +61,7 @@ def event_frame(output: Output, selection: Selection, names: Names, utc: bool) -
         elif name == "tid":
             data[name] = pd.arrays.IntegerArray(array, output.masks[name])
         elif name == "comm":
-            data[name] = categorical(array, names.tables[0].names)
+            data[name] = categorical(array, names.tables[0].categories)
         else:
             data[name] = array
     for column in selection.columns[kind]:

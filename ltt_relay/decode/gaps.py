@@ -16,12 +16,16 @@ __all__ = ("gap_frame", "total_lost")
 _BETWEEN_PACKETS: Final = frozenset({"full"})
 
 
+def _first(packets: np.ndarray) -> np.ndarray:
+    """Return the first row of each stream."""
+    change = np.diff(packets["stream"]).astype(bool) | np.diff(packets["cpu"]).astype(bool)
+    found: np.ndarray = np.flatnonzero(np.r_[packets.size > 0, change])
+    return found
+
+
 def _streams(packets: np.ndarray) -> list[np.ndarray]:
     """Rows of each stream, in order."""
-    if not packets.size:
-        return []
-    change = np.diff(packets["stream"]).astype(bool) | np.diff(packets["cpu"]).astype(bool)
-    return np.split(np.arange(packets.size), np.flatnonzero(change) + 1)
+    return np.split(np.arange(packets.size), _first(packets)[1:]) if packets.size else []
 
 
 def _runs(packets: np.ndarray, stream: np.ndarray, counters: np.ndarray) -> list[tuple[int, int, int]]:
@@ -74,8 +78,8 @@ def gap_frame(source: Source) -> pd.DataFrame:
 
 def total_lost(source: Source) -> dict[str, int]:
     """Return the sums over all streams, by reason."""
-    totals = {}
-    for reason in source.reasons:
-        counters = source.lost_counters(reason)
-        totals[reason] = sum(int(counters[stream].max()) for stream in _streams(source.packets))
-    return totals
+    first = _first(source.packets)
+    return {
+        reason: int(np.maximum.reduceat(source.lost_counters(reason), first).sum()) if first.size else 0
+        for reason in source.reasons
+    }

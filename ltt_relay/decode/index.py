@@ -96,9 +96,10 @@ def _regular(file: BinaryIO, size: int, number: int, uuid: bytes | None) -> np.n
     """Return the index of a file of whole packets, one behind the other; None if there is anything else in it."""
     begins, headers = [], []
     at = 0
+    seek, read = file.seek, file.read
     while at < size:
-        file.seek(at)
-        header = file.read(HEADER_SIZE)
+        seek(at)
+        header = read(HEADER_SIZE)
         if len(header) < HEADER_SIZE:
             return None
         begins.append(at)

@@ -98,7 +98,7 @@ class Ltt3Source(Source):
         session = UUID(bytes=uuid) if uuid else None
         loaded = Loaded(format, files, [], offset, session, dict(found.env), problems=problems)
         super().__init__(path, loaded, None if made else _plan())
-        self.headers = headers[self.set_packets(_packets(headers))]
+        self.headers = headers.take(self.set_packets(_packets(headers)))
         self._check_order()
 
     @staticmethod

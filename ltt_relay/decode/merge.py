@@ -84,9 +84,9 @@ def merge_tables(
     data = {
         "timestamp": pd.DatetimeIndex(time + offset, tz="UTC") if utc else time,
         "cpu": merged("u2", lambda table: table["cpu"].to_numpy()),
-        "event": categorical(code, list(events)),
+        "event": categorical(code, pd.CategoricalDtype(list(events))),
         "tid": pd.arrays.IntegerArray(tid, tid < 0),
-        "comm": categorical(merged("i4", _comm), list(comms)),
+        "comm": categorical(merged("i4", _comm), pd.CategoricalDtype(list(comms))),
         "payload": text_array(_payloads(tables, kinds, index)),
     }
     return pd.DataFrame(data)

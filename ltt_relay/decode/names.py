@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -23,7 +24,7 @@ _ALWAYS: Final = -(1 << 62)
 _MAX_KEY: Final = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NameTable:
     """For each key where its names begin in `times` and `codes`; `names` are the codes' meanings."""
 
@@ -36,6 +37,11 @@ class NameTable:
     def dtype(self) -> np.dtype:
         """Of codes, as pandas chooses it for that many categories."""
         return code_dtype(len(self.names))
+
+    @functools.cached_property
+    def categories(self) -> pd.CategoricalDtype:
+        """Of columns of such names; making it costs more than a short frame."""
+        return pd.CategoricalDtype(self.names)
 
     def always(self) -> np.ndarray:
         """Return for each key its code if it never has another, -1 if it has none, else -2; one more entry of -1."""

@@ -8,12 +8,14 @@ per record by a program, see `parts.py`. What cannot be derived is refused by it
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import construct
 import numpy as np
+import pandas as pd
 
 from ltt_relay.decode import parts
 from ltt_relay.decode.names import code_dtype
@@ -64,7 +66,7 @@ class Place:
     part: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """A payload column.
 
@@ -96,6 +98,11 @@ class Column:
     def enum(self) -> list[tuple[int, str]]:
         """Values and names of an enum, in the order of its codes."""
         return sorted((word(value), name) for value, name in (self.scalar.names or {}).items())
+
+    @functools.cached_property
+    def categories(self) -> pd.CategoricalDtype:
+        """Of an enum."""
+        return pd.CategoricalDtype([name for _, name in self.enum])
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,14 @@ class Reader:
         ranges = np.array([(active.cursor, active.last) for active in self._active], np.int64).reshape(-1, 2)
         return ranges[:, 0].copy(), ranges[:, 1].copy()
 
+    def kinds(self, many: int) -> np.ndarray:
+        """Return how many entries of each kind are to come."""
+        of = self.entries.kind
+        found = np.zeros(many, np.int64)
+        for active in self._active:
+            found += np.bincount(of[active.cursor : active.last] & 0xFFFF, minlength=many)
+        return found
+
     def settle(self, cursor: np.ndarray) -> None:
         """Take what is left of the ranges; packets of which nothing is are no longer needed."""
         for active, now in zip(self._active, cursor.tolist(), strict=True):
@@ -86,6 +94,8 @@ class Reader:
     def _load(self, rows: np.ndarray) -> None:
         packets = self._packets[rows]
         sizes = (packets["content"] + 7) & ~7
+        if not self.buffer.size:
+            self._grow(int(sizes.sum()))
         starts = np.array([self._place(int(size)) for size in sizes], np.int64)
         view = self.buffer.data
         for row, at in zip(packets, starts.tolist(), strict=True):
@@ -104,7 +114,12 @@ class Reader:
                 self._free[i : i + 1] = [(at + size, free - size)] if free > size else []
                 return at
         before = max(self.buffer.size - SLACK, 0)
-        now = max(2 * before, before + size)
+        self._grow(max(2 * before, before + size))
+        return self._place(size)
+
+    def _grow(self, now: int) -> None:
+        """Make room for `now` bytes in all."""
+        before = max(self.buffer.size - SLACK, 0)
         if now > _MOST:
             raise MemoryError(f"packets of {now} bytes would have to be in memory at once: at most {_MOST} can be")
         buffer = np.empty(now + SLACK, np.uint8)
@@ -116,7 +131,6 @@ class Reader:
                 new[active.cursor : active.last] = old[active.cursor : active.last]
         self.buffer, self.entries = buffer, entries
         self._release(before, now - before)
-        return self._place(size)
 
     def _release(self, at: int, size: int) -> None:
         """Give back bytes, and join what is free."""

@@ -95,7 +95,7 @@ class Source:
     def set_packets(self, packets: np.ndarray) -> np.ndarray:
         """Take the index; returns the order in which its rows were sorted."""
         order = np.lexsort((packets["sequence"], packets["begin"], packets["cpu"], packets["stream"]))
-        self.packets = packets[order]
+        self.packets = packets.take(order)
         self.order = order
         self._counts = np.zeros((packets.size, len(self.plan.events) + 1), np.uint32)
         self._counted = np.zeros(packets.size, np.bool_)
@@ -110,7 +110,7 @@ class Source:
     def events(self) -> np.ndarray:
         """The packets of events, without those that carry names."""
         self._tell_times()
-        found: np.ndarray = self.packets[self._of_events()]
+        found: np.ndarray = self.packets.compress(self._of_events())
         return found
 
     def _of_events(self) -> np.ndarray:
@@ -328,7 +328,12 @@ class Source:
     def _run(self, job: batch.Job, rows: np.ndarray) -> dict[int, batch.Output]:
         if not rows.size:
             return batch.run(job, [(job.since, job.until)], [np.zeros(len(self.plan.events), np.int64)])
-        many = threads() if int(job.packets["content"].sum()) >= _WORTH_THREADS else 1
+        size = int(job.packets["content"].sum())
+        many = threads() if size >= _WORTH_THREADS else 1
+        if many == 1 and size <= batch.AT_ONCE:
+            found = batch.run_at_once(job)
+            self._check_sizes(rows)
+            return found
         spans = batch.cut(job, many)
         of_spans = [rows[(job.packets["begin"] < until) & (job.packets["end"] >= since)] for since, until in spans]
         for _ in range(_TRIES):

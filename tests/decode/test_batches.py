@@ -23,6 +23,12 @@ from ltt_relay.testing import write_trace
 EVENTS = 20_000
 
 
+@pytest.fixture(autouse=True)
+def in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short traces are decoded at once elsewhere; here as long ones are."""
+    monkeypatch.setattr(batch, "AT_ONCE", 0)
+
+
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_trace(tmp_path_factory.mktemp("trace") / "t", EVENTS, cpus=3, packet_size=8192)
@@ -53,6 +59,15 @@ def test_threads_give_what_one_gives(trace: Path, selection: dict[str, Any], mon
     monkeypatch.setenv("LTT_RELAY_THREADS", "many")
     with pytest.raises(ltt_relay.TraceError, match="LTT_RELAY_THREADS=many"):
         ltt_relay.open(trace).frames()
+
+
+def test_what_is_decoded_at_once_is_what_windows_give(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTT_RELAY_THREADS", "1")
+    for selection in ({}, {"since": "+1ms", "until": "+5ms"}, {"cpus": [1]}, {"events": ["marker", "sched_switch"]}):
+        whole = ltt_relay.open(trace).frames(**selection)
+        monkeypatch.setattr(batch, "AT_ONCE", 1 << 30)
+        _equal(whole, ltt_relay.open(trace).frames(**selection))
+        monkeypatch.setattr(batch, "AT_ONCE", 0)
 
 
 def test_a_sample_that_misleads_costs_time_but_no_records(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

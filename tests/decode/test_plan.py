@@ -194,6 +194,7 @@ def _decode(payload: construct.Struct, payloads: list[bytes], path: Path) -> tup
         assert frame[column.name].isna().to_numpy().tolist() == [x is None for x in table[column.name].to_pylist()]
         assert str(frame[column.name].dtype).replace("object", "str") == frames.dtype_text(column)
         assert not str(frame[column.name].dtype).startswith("float")
+    source.counts()
     return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind)), [p.code for p in source.problems]
 
 
