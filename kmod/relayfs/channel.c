@@ -341,6 +341,7 @@ static struct relayfs_stream *make_stream(struct relayfs_channel *chan, int cpu)
 	s->writer = chan->head.global ?: per_cpu_ptr(chan->head.writers, cpu);
 	mutex_init(&s->lock);
 	init_waitqueue_head(&s->wait);
+	INIT_LIST_HEAD(&s->loans);
 	init_irq_work(&s->wake, wake_readers);
 	INIT_DELAYED_WORK(&s->flush, flush_for_waiter);
 	init_writer(s->writer, s);

@@ -11,6 +11,8 @@
 
 #include "relayfs.h"
 
+struct pipe_inode_info;
+
 /**
  * struct relayfs_ring - one channel of the kernel's relay API: sub-buffers for every CPU
  * @rchan: the relay channel, opened without files
@@ -57,6 +59,7 @@ struct relayfs_ring {
  * @drain_limit: sub-buffer of @drain to stop at
  * @later: rings to be read out after that, of a channel that grew faster than it was read
  * @n_later: how many
+ * @loans: packets of which pipes have pages; see splice.c
  * @snapshot_end: an end-of-file is due behind @drain
  * @offset: bytes of the first packet already handed out
  * @read: records handed out whole
@@ -85,6 +88,7 @@ struct relayfs_stream {
 		size_t limit;
 	} later[RELAYFS_MAX_DRAINS];
 	unsigned int n_later;
+	struct list_head loans;
 	bool snapshot_end;
 	size_t offset;
 	u64 read;
@@ -216,11 +220,32 @@ void relayfs_resize_to_need(struct work_struct *work);
 void relayfs_feel_pressure(struct irq_work *work);
 
 /* read.c */
+enum relayfs_front {
+	RELAYFS_FRONT_PACKET, RELAYFS_FRONT_NOTHING_YET, RELAYFS_FRONT_END, RELAYFS_FRONT_FAULT
+};
+
+/* The packet at the front of the stream, and the ring that it is in (NULL: the final packet). */
+struct relayfs_packet {
+	struct ltt3_packet_header *header;
+	struct relayfs_ring *ring;
+	struct rchan_buf *buf;
+};
+
 extern const struct file_operations relayfs_stream_fops;
+enum relayfs_front relayfs_front(struct relayfs_stream *s, struct relayfs_packet *p);
+void relayfs_handed_out(struct relayfs_stream *s, const struct relayfs_packet *p, size_t n);
+void relayfs_read_ends(struct relayfs_stream *s, ssize_t done, enum relayfs_front front);
+int relayfs_wait(struct relayfs_stream *s, int news, bool nonblock);
 bool relayfs_worth_reading(struct relayfs_stream *s);
 size_t relayfs_drain_left(struct relayfs_stream *s);
 void relayfs_end_drain(struct relayfs_stream *s);
 u64 relayfs_cut_drain(struct relayfs_stream *s);
+
+/* splice.c */
+size_t relayfs_lent(struct relayfs_stream *s, struct relayfs_ring *ring);
+void relayfs_hand_back(struct relayfs_stream *s, struct relayfs_ring *ring, struct rchan_buf *buf);
+ssize_t relayfs_splice_read(struct file *file, loff_t *pos, struct pipe_inode_info *pipe, size_t count,
+			    unsigned int flags);
 
 /* map.c */
 extern const struct file_operations relayfs_ring_fops;

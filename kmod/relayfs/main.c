@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* relayfs.ko: load and unload. */
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/workqueue.h>
 
 #include "internal.h"
@@ -25,6 +26,7 @@ static void __exit relayfs_exit(void)
 	relayfs_fs_exit();
 	destroy_workqueue(relayfs_wq);
 	rcu_barrier();	/* inodes are freed by RCU, with our evict_inode long done, but be last */
+	synchronize_rcu_tasks();	/* who gave the last page of a pipe back may not have returned from here */
 }
 
 module_init(relayfs_init);

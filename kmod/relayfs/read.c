@@ -14,12 +14,18 @@
 
 #include "internal.h"
 
+/* The oldest sub-buffer that has not been handed out whole. */
+static size_t unread(struct relayfs_stream *s, struct relayfs_ring *ring, struct rchan_buf *buf)
+{
+	return relayfs_ring_oldest(ring, buf) + relayfs_lent(s, ring);
+}
+
 /* Sub-buffers of the drain that nobody has read. */
 size_t relayfs_drain_left(struct relayfs_stream *s)
 {
 	struct rchan_buf *buf = relayfs_ring_buf(s->drain, s->cpu);
 
-	return buf ? s->drain_limit - min(s->drain_limit, relayfs_ring_oldest(s->drain, buf)) : 0;
+	return buf ? s->drain_limit - min(s->drain_limit, unread(s, s->drain, buf)) : 0;
 }
 
 /* Goes on to the next drain, if there is one. */
@@ -62,22 +68,13 @@ u64 relayfs_cut_drain(struct relayfs_stream *s)
 		records += count_records(s, ring, oldest, s->later[s->n_later].limit);
 		relayfs_ring_put(ring);
 	}
-	keep = relayfs_ring_oldest(s->drain, buf) + (s->offset && atomic_read(&s->open) ? 1 : 0);
+	keep = unread(s, s->drain, buf) + (s->offset && atomic_read(&s->open) ? 1 : 0);
 	records += count_records(s, s->drain, keep, s->drain_limit);
 	s->drain_limit = min(keep, s->drain_limit);
 	if (!relayfs_drain_left(s))
 		relayfs_end_drain(s);
 	return records;
 }
-
-enum front { FRONT_PACKET, FRONT_NOTHING_YET, FRONT_END, FRONT_FAULT };
-
-/* The packet at the front of the stream, and the ring that it is in (NULL: the final packet). */
-struct packet {
-	struct ltt3_packet_header *header;
-	struct relayfs_ring *ring;
-	struct rchan_buf *buf;
-};
 
 /* Counters moved after the last packet was closed: say so in a packet without records. */
 static void make_final(struct relayfs_stream *s)
@@ -98,25 +95,26 @@ static void make_final(struct relayfs_stream *s)
 	s->final_due = true;
 }
 
-static bool ring_front(struct relayfs_stream *s, struct relayfs_ring *ring, size_t limit, struct packet *p)
+static bool ring_front(struct relayfs_stream *s, struct relayfs_ring *ring, size_t limit, struct relayfs_packet *p)
 {
 	struct rchan_buf *buf = relayfs_ring_buf(ring, s->cpu);
-	size_t oldest;
+	size_t oldest, next;
 
 	if (!buf)
 		return false;
 	oldest = relayfs_ring_oldest(ring, buf);
-	if (oldest >= limit || oldest == READ_ONCE(buf->subbufs_produced))
+	next = oldest + relayfs_lent(s, ring);
+	if (next >= limit || next == READ_ONCE(buf->subbufs_produced))
 		return false;
 	smp_rmb();	/* pairs with the barrier before the writer counts the sub-buffer as produced */
 	buf->subbufs_consumed = oldest;
 	p->ring = ring;
 	p->buf = buf;
-	p->header = relayfs_ring_packet(ring, buf, oldest);
+	p->header = relayfs_ring_packet(ring, buf, next);
 	return true;
 }
 
-static enum front stream_front(struct relayfs_stream *s, struct packet *p)
+enum relayfs_front relayfs_front(struct relayfs_stream *s, struct relayfs_packet *p)
 {
 	struct relayfs_channel *chan = s->chan;
 	enum relayfs_state state = READ_ONCE(chan->state);
@@ -125,55 +123,67 @@ static enum front stream_front(struct relayfs_stream *s, struct packet *p)
 	p->ring = NULL;
 	p->header = &s->final;
 	if (state == RELAYFS_DEAD)
-		return FRONT_END;
+		return RELAYFS_FRONT_END;
 	while (s->drain) {
 		if (ring_front(s, s->drain, s->drain_limit, p))
-			return FRONT_PACKET;
+			return RELAYFS_FRONT_PACKET;
 		relayfs_end_drain(s);
 	}
 	if (s->snapshot_end)
-		return FRONT_END;
+		return RELAYFS_FRONT_END;
 	if (s->final_due)
-		return FRONT_PACKET;
+		return RELAYFS_FRONT_PACKET;
 	if (!(chan->attr.flags & RELAYFS_FLIGHT) || state == RELAYFS_STOPPED) {
 		if (s->live && ring_front(s, s->live, SIZE_MAX, p))
-			return FRONT_PACKET;
+			return RELAYFS_FRONT_PACKET;
 	}
 	if (state != RELAYFS_STOPPED)
-		return FRONT_NOTHING_YET;
+		return RELAYFS_FRONT_NOTHING_YET;
 	if (!READ_ONCE(w->running) && relayfs_discarded(w) + w->overwritten != s->told) {
 		make_final(s);
-		return FRONT_PACKET;
+		return RELAYFS_FRONT_PACKET;
 	}
-	return FRONT_END;
+	return RELAYFS_FRONT_END;
 }
 
-static void consume(struct relayfs_stream *s, struct packet *p)
+/* A part of the packet at the front, perhaps its last. */
+void relayfs_handed_out(struct relayfs_stream *s, const struct relayfs_packet *p, size_t n)
 {
+	s->offset += n;
+	s->bytes += n;
+	if (s->offset != p->header->packet_size / 8)
+		return;
 	s->read += p->header->records;
 	s->told = p->header->events_discarded + p->header->overwritten;
 	s->offset = 0;
-	if (p->ring) {
-		smp_mb();	/* all of it was copied before the writer may have it */
-		relay_subbufs_consumed(p->ring->rchan, p->buf->cpu, 1);
-	} else {
+	if (p->ring)
+		relayfs_hand_back(s, p->ring, p->buf);
+	else
 		s->final_due = false;
-	}
+}
+
+/* A request got @done bytes, and what it found then at the front was @front. */
+void relayfs_read_ends(struct relayfs_stream *s, ssize_t done, enum relayfs_front front)
+{
+	if (!done && front == RELAYFS_FRONT_END)
+		s->snapshot_end = false;
+	if (front == RELAYFS_FRONT_NOTHING_YET)
+		s->due = false;
 }
 
 /* Is a packet complete? Under the stream's lock. */
 bool relayfs_worth_reading(struct relayfs_stream *s)
 {
-	struct packet p;
+	struct relayfs_packet p;
 
-	return stream_front(s, &p) == FRONT_PACKET;
+	return relayfs_front(s, &p) == RELAYFS_FRONT_PACKET;
 }
 
 /* Does what is there reach the watermark? Nothing more comes of a drain or a stopped channel, so that always does. */
-static bool enough(struct relayfs_stream *s, const struct packet *p)
+static bool enough(struct relayfs_stream *s, const struct relayfs_packet *p)
 {
 	return s->due || !p->ring || p->ring != s->live || READ_ONCE(s->chan->state) != RELAYFS_RUNNING ||
-	       READ_ONCE(p->buf->subbufs_produced) - p->buf->subbufs_consumed >= READ_ONCE(s->chan->attr.watermark);
+	       READ_ONCE(p->buf->subbufs_produced) - unread(s, p->ring, p->buf) >= READ_ONCE(s->chan->attr.watermark);
 }
 
 static void arm_flush(struct relayfs_stream *s)
@@ -181,20 +191,29 @@ static void arm_flush(struct relayfs_stream *s)
 	queue_delayed_work(relayfs_wq, &s->flush, msecs_to_jiffies(s->chan->attr.latency_ms));
 }
 
+/* Until there is more news than @news. Returns 0, -EAGAIN for who does not wait, or -ERESTARTSYS. */
+int relayfs_wait(struct relayfs_stream *s, int news, bool nonblock)
+{
+	arm_flush(s);
+	if (nonblock)
+		return -EAGAIN;
+	return wait_event_interruptible(s->wait, atomic_read(&s->news) != news);
+}
+
 /*
  * Copies as many packets, and of the last as much, as there are and fit. Does not wait for a page of the reader's memory:
  * who provides it may take his time, and what starts, stops and counts would wait for the lock meanwhile.
  */
-static size_t copy_packets(struct relayfs_stream *s, char __user *to, size_t count, enum front *front)
+static size_t copy_packets(struct relayfs_stream *s, char __user *to, size_t count, enum relayfs_front *front)
 {
 	size_t done = 0;
 
 	while (done < count) {
-		struct packet p;
+		struct relayfs_packet p;
 		size_t size, n, left;
 
-		*front = stream_front(s, &p);
-		if (*front != FRONT_PACKET)
+		*front = relayfs_front(s, &p);
+		if (*front != RELAYFS_FRONT_PACKET)
 			break;
 		size = p.header->packet_size / 8;
 		n = min(count - done, size - s->offset);
@@ -203,12 +222,9 @@ static size_t copy_packets(struct relayfs_stream *s, char __user *to, size_t cou
 		pagefault_enable();
 		n -= left;
 		done += n;
-		s->offset += n;
-		s->bytes += n;
-		if (s->offset == size)
-			consume(s, &p);
+		relayfs_handed_out(s, &p, n);
 		if (left)
-			*front = FRONT_FAULT;
+			*front = RELAYFS_FRONT_FAULT;
 		if (left || fatal_signal_pending(current))
 			break;
 		cond_resched();
@@ -226,28 +242,22 @@ static ssize_t stream_read(struct file *file, char __user *to, size_t count, lof
 	relayfs_note_clock(s->chan);
 	for (;;) {
 		int news = atomic_read(&s->news);
-		enum front front = FRONT_PACKET;
+		enum relayfs_front front = RELAYFS_FRONT_PACKET;
 		int err;
 
 		if (mutex_lock_interruptible(&s->lock))
 			return done ?: -ERESTARTSYS;
 		done += copy_packets(s, to + done, count - done, &front);
-		if (!done && front == FRONT_END)
-			s->snapshot_end = false;
-		if (front == FRONT_NOTHING_YET)
-			s->due = false;
+		relayfs_read_ends(s, done, front);
 		mutex_unlock(&s->lock);
-		if (front == FRONT_FAULT) {
+		if (front == RELAYFS_FRONT_FAULT) {
 			if (put_user(0, to + done))
 				return done ?: -EFAULT;
 			continue;
 		}
-		if (done || front == FRONT_END)
+		if (done || front == RELAYFS_FRONT_END)
 			return done;
-		arm_flush(s);
-		if (file->f_flags & O_NONBLOCK)
-			return -EAGAIN;
-		err = wait_event_interruptible(s->wait, atomic_read(&s->news) != news);
+		err = relayfs_wait(s, news, file->f_flags & O_NONBLOCK);
 		if (err)
 			return err;
 	}
@@ -256,18 +266,18 @@ static ssize_t stream_read(struct file *file, char __user *to, size_t count, lof
 static __poll_t stream_poll(struct file *file, poll_table *table)
 {
 	struct relayfs_stream *s = file->private_data;
-	struct packet p;
-	enum front front;
+	struct relayfs_packet p;
+	enum relayfs_front front;
 	bool ready;
 
 	poll_wait(file, &s->wait, table);
 	mutex_lock(&s->lock);
-	front = stream_front(s, &p);
-	ready = front == FRONT_PACKET && enough(s, &p);
+	front = relayfs_front(s, &p);
+	ready = front == RELAYFS_FRONT_PACKET && enough(s, &p);
 	mutex_unlock(&s->lock);
 	if (ready)
 		return EPOLLIN | EPOLLRDNORM;
-	if (front == FRONT_END)
+	if (front == RELAYFS_FRONT_END)
 		return EPOLLIN | EPOLLRDNORM | (s->snapshot_end ? 0 : EPOLLHUP);
 	arm_flush(s);
 	return 0;
@@ -305,5 +315,6 @@ const struct file_operations relayfs_stream_fops = {
 	.open = stream_open_file,
 	.release = stream_release,
 	.read = stream_read,
+	.splice_read = relayfs_splice_read,
 	.poll = stream_poll,
 };

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Final
 
@@ -51,16 +52,41 @@ class PacketTracker:
                 self._head += bytes(chunk[at : at + HEADER_SIZE - len(self._head)])
                 if len(self._head) < HEADER_SIZE:
                     break
-                (bits,) = _U64.unpack_from(self._head, PACKET_SIZE_OFFSET)
-                if bits % 64 or bits < HEADER_SIZE * 8:
-                    raise UserError(
-                        f"byte {self.whole}: packet_size {bits} bit, expected a multiple of 64 from {HEADER_SIZE * 8}: "
-                        "this is no LTT 3.0 stream"
-                    )
-                self._end = self.whole + bits // 8
+                self._begin()
             if self._end > end:
                 break
-            self.records += _U64.unpack_from(self._head, RECORDS_OFFSET)[0]
-            self.whole, self._end, self._head = self._end, -1, b""
-            self.packets += 1
+            self._finish()
         self.size = end
+
+    def feed_file(self, file: int, n: int) -> None:
+        """Go on by the next `n` bytes of the stream, all of which is in an open file: only headers are read.
+
+        Raises:
+            UserError: what should be a packet's header is none.
+
+        """
+        self.size += n
+        while self.whole < self.size:
+            if self._end < 0:
+                if self.whole + HEADER_SIZE > self.size:
+                    self._head = os.pread(file, self.size - self.whole, self.whole)
+                    break
+                self._head = os.pread(file, HEADER_SIZE, self.whole)
+                self._begin()
+            if self._end > self.size:
+                break
+            self._finish()
+
+    def _begin(self) -> None:
+        (bits,) = _U64.unpack_from(self._head, PACKET_SIZE_OFFSET)
+        if bits % 64 or bits < HEADER_SIZE * 8:
+            raise UserError(
+                f"byte {self.whole}: packet_size {bits} bit, expected a multiple of 64 from {HEADER_SIZE * 8}: "
+                "this is no LTT 3.0 stream"
+            )
+        self._end = self.whole + bits // 8
+
+    def _finish(self) -> None:
+        self.records += _U64.unpack_from(self._head, RECORDS_OFFSET)[0]
+        self.whole, self._end, self._head = self._end, -1, b""
+        self.packets += 1

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from ltt_relay.capture.sink import CHUNK
 from ltt_relay.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Recorder",)
 
-#: Bytes asked for in one read. The kernel hands out as many packets as there are and fit.
-_CHUNK: Final = 1 << 20
 #: Seconds between two looks at the metadata, which the kernel prints anew for each: only declarations add to it.
 _METADATA_EVERY: Final = 10.0
 
@@ -68,9 +67,7 @@ class Recorder:
             self._fail(f"{source}: {error.strerror}{busy}")
             return
         try:
-            buffer = memoryview(bytearray(_CHUNK))
-            while n := os.readv(reader, [buffer]):
-                self._sink.append(source.name, buffer[:n])
+            self._sink.drain(source.name, reader)
         except OSError as error:
             self._fail(f"{source}: {error.strerror}")
         except UserError as error:
@@ -93,7 +90,7 @@ class Recorder:
                     self._metadata = metadata
             if self._state < 0:
                 self._state = os.open(self._session.path / "state_0", os.O_RDONLY)
-            while data := os.read(self._state, _CHUNK):
+            while data := os.read(self._state, CHUNK):
                 self._sink.append("state_0", memoryview(data))
         except OSError as error:
             self._fail(f"{self._session.path}: {error.strerror}")

@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ltt_relay.capture import wire
 from ltt_relay.capture.packets import PacketTracker
 from ltt_relay.capture.session import CaptureError
-from ltt_relay.capture.sink import NOTE
+from ltt_relay.capture.sink import NOTE, read_all
 from ltt_relay.errors import UserError
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class RemoteSink:
         self._thread.start()
 
     # --------------------------------------------------------------------------------------------- called by readers
+
+    def drain(self, name: str, reader: int) -> None:
+        """See `Sink`."""
+        read_all(reader, partial(self.append, name))
 
     def append(self, name: str, chunk: memoryview) -> None:
         """See `Sink`; waits while too much is not acknowledged."""

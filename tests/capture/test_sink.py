@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,17 +54,27 @@ def test_packets_are_followed_however_the_stream_is_cut(
 ) -> None:
     stream = b"".join(map(packet, payloads))
     ends = [sum(HEADER_SIZE + p for p in payloads[:n]) for n in range(len(payloads) + 1)]
-    tracker = PacketTracker()
+    tracker, of_file, mixed = PacketTracker(), PacketTracker(), PacketTracker()
     at = 0
-    for cut in itertools.cycle(cuts):
-        n = min(cut, len(stream) - at)
-        if not n:
-            break
-        tracker.feed(memoryview(stream)[at : at + n])
-        at += n
-        assert tracker.size == at
-        assert tracker.whole == max(end for end in ends if end <= at)
-    assert tracker.packets == tracker.records == len(payloads)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for number, cut in enumerate(itertools.cycle(cuts)):
+            n = min(cut, len(stream) - at)
+            if not n:
+                break
+            chunk = memoryview(stream)[at : at + n]
+            file.write(chunk)
+            at += n
+            tracker.feed(chunk)
+            of_file.feed_file(file.fileno(), n)
+            if number % 2:
+                mixed.feed(chunk)
+            else:
+                mixed.feed_file(file.fileno(), n)
+            for one in (tracker, of_file, mixed):
+                assert one.size == at
+                assert one.whole == max(end for end in ends if end <= at)
+    for one in (tracker, of_file, mixed):
+        assert one.packets == one.records == len(payloads)
 
 
 @given(st.binary(max_size=600))
@@ -85,6 +98,29 @@ def test_a_recording_is_the_sessions_bytes(trace: Path, tmp_path: Path, session_
     assert sink.size == sum(p.stat().st_size for p in (tmp_path / "copy").iterdir() if p.name != NOTE)
     frames = ltt_relay.open(trace).frames(columns=["cpu"])
     assert sink.records == sum(len(frame) for name, frame in frames.items() if not name.startswith("state_"))
+
+
+@pytest.mark.parametrize("works", [0, 1])
+def test_where_there_is_no_splice_the_recording_is_the_same(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: int
+) -> None:
+    # works 0: the module has none; 1: the file system has none, and what is in the pipe by then must not be lost.
+    calls = itertools.count()
+    splice = os.splice
+
+    def refuse(source: int, target: int, n: int) -> int:
+        if next(calls) < works:
+            return splice(source, target, n)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "splice", refuse)
+    sink = DirectorySink(tmp_path / "copy")
+    with (trace / "events_0").open("rb") as file:
+        sink.drain("events_0", file.fileno())
+    sink.close(b"{}")
+    assert next(calls) == works + 1
+    assert (tmp_path / "copy/events_0").read_bytes() == (trace / "events_0").read_bytes()
+    assert sink.size == (trace / "events_0").stat().st_size
 
 
 def test_what_a_full_disk_took_ends_with_a_whole_packet_and_the_note_says_why(trace: Path, tmp_path: Path) -> None:
