@@ -4,9 +4,12 @@
 python -m tests.bench.bench_capture [ROUNDS]
 
 Twice a guest is booted. With two CPUs, both of them busy with system calls, each tool in turn records every enter and
-exit: events a second, losses, bytes. With one CPU and counted instructions: what the tool's own processes execute from
-before the load until all that it filled is in files, for each MiB of these. Their start and their end are in the last
-column but one only: Python's start of ours, the compression of the file of trace-cmd.
+exit: events a second, losses, bytes. What the machine can make at most, the loop tells when nothing is recorded, and
+when the events are written over and over in memory, which nobody reads.
+
+With one CPU and counted instructions: what the tool's own processes execute from before the load until all that it
+filled is in files, for each MiB of these. Their start and their end are in the last column but one only: Python's start
+of ours, the compression of the file of trace-cmd.
 """
 
 from __future__ import annotations
@@ -70,24 +73,23 @@ def _count(trace: Path) -> int:
 
 def throughput(kernel: Kernel, work: Path, loop: Path, modules: Path, rounds: int) -> None:
     """Print the first table."""
-    runs = [(tool, rounds) for _ in range(REPEATS) for tool in ("none", *TOOLS)]
+    names = {"none": "nothing recorded", "nowhere": "written, never read"} | {tool: tool for tool in TOOLS}
+    runs = [(tool, rounds) for _ in range(REPEATS) for tool in names]
     results = _measure(Guest(kernel=KERNEL, cpus=2), runs, work, loop, modules)
     print(f"\n{REPEATS} alternating runs, medians; {rounds:,} system calls on each of 2 CPUs, {kernel.version}\n")
     print("| tool | workload, s | events | events/s | lost | lost, % | MB | bytes/event |")
     print("|---|---|---|---|---|---|---|---|")
-    for tool in ("none", *TOOLS):
+    for tool, name in names.items():
         mine = [result for result in results if result["tool"] == tool]
         seconds = statistics.median(result["seconds"] for result in mine)
+        events = int(statistics.median(result["events"] for result in mine))
+        start = f"| {name} | {seconds:.2f} | {events:,} | {events / seconds:,.0f} |"
         if tool == "none":
-            print(f"| nothing recorded | {seconds:.2f} | | | | | | |")
+            print(f"{start} | | | |")  # as many as the loops make
             continue
-        events, lost, size = (
-            int(statistics.median(result[key] for result in mine)) for key in ("events", "lost", "bytes")
-        )
-        print(
-            f"| {tool} | {seconds:.2f} | {events:,} | {events / seconds:,.0f} | {lost:,} | "
-            f"{100 * lost / (events + lost):.2f} | {size / 1e6:.1f} | {size / events:.1f} |"
-        )
+        lost, size = (int(statistics.median(result[key] for result in mine)) for key in ("lost", "bytes"))
+        share, end = 100 * lost / (events + lost), f"{size / 1e6:.1f} | {size / events:.1f}" if size else " | "
+        print(f"{start} {lost:,} | {share:.2f} | {end} |")
 
 
 def cost(kernel: Kernel, work: Path, loop: Path, modules: Path, rounds: int) -> None:

@@ -3,8 +3,9 @@
 
 python capture_guest.py TOOL LOOP ROUNDS DIRECTORY [LTTNG-MODULES]
 
-TOOL is none, ltt-relay, lttng or trace-cmd. The workload is LOOP getppid ROUNDS, one on every CPU. All record the
-enters and exits of every system call of the whole system, with 4 MiB of buffers a CPU, into a file system in memory.
+TOOL is none, nowhere (a flight recorder of ours that nobody reads), ltt-relay, lttng or trace-cmd. The workload is LOOP
+getppid ROUNDS, one on every CPU. All record the enters and exits of every system call of the whole system, with 4 MiB
+of buffers a CPU, into a file system in memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ltt_relay.capture.session import Session, select_words
 
 CPUS = sorted(os.sched_getaffinity(0))
 _SETTLE = 2.0  # seconds
@@ -107,6 +110,20 @@ def ltt_relay(loop: str, rounds: int, out: Path) -> dict[str, Any]:
     return found | {"bytes": _size(trace), "events": totals["read"], "lost": totals["lost"]}
 
 
+def nowhere(loop: str, rounds: int) -> dict[str, Any]:
+    """Write the events and throw them away: what the workload can make with them, whoever reads."""
+    session = Session("bench")
+    session.create()
+    session.write("events", "none " + " ".join(select_words(("syscall",))))
+    session.write("mode", "flight")
+    session.control("start")
+    seconds = _work(loop, rounds)
+    session.control("stop")
+    totals = session.totals()
+    session.remove()
+    return {"seconds": seconds, "events": totals["produced"], "lost": totals["lost"], "bytes": 0}
+
+
 def trace_cmd(loop: str, rounds: int, out: Path) -> dict[str, Any]:
     trace = out / "trace.dat"
     command = ["trace-cmd", "record", "-e", "raw_syscalls", "-b", "4096", "-o", str(trace)]
@@ -169,7 +186,9 @@ def main() -> None:
     tool, loop, rounds, directory, *rest = sys.argv[1:]
     out = Path(directory)
     if tool == "none":
-        result: dict[str, Any] = {"seconds": _work(loop, int(rounds))}
+        result: dict[str, Any] = {"seconds": _work(loop, int(rounds)), "events": 2 * int(rounds) * len(CPUS)}
+    elif tool == "nowhere":
+        result = nowhere(loop, int(rounds))
     elif tool == "lttng":
         result = lttng(loop, int(rounds), out, Path(rest[0]))
     else:
