@@ -16,7 +16,7 @@ import ltt_relay
 from ltt_relay.decode import Trace
 from ltt_relay.decode.identity import identity
 from ltt_relay.errors import UserError
-from ltt_relay.export.files import MERGED
+from ltt_relay.export.files import MERGED, UNFINISHED
 from ltt_relay.export.text import TextSink
 from ltt_relay.formats.base import UnknownEventError
 
@@ -241,6 +241,6 @@ def _described(trace: Trace, tables: dict[str, pa.Table], options: Options) -> d
 
 def clear(output: Path) -> None:
     """Remove what an earlier attempt left unfinished."""
-    for leftover in [*output.glob("*.part"), *output.glob("ctf/*.part")]:
+    for leftover in [*output.glob(f"*{UNFINISHED}"), *output.glob(f"ctf/*{UNFINISHED}")]:
         leftover.unlink()
     shutil.rmtree(output / PARTS, ignore_errors=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Output files: `NAME.part` until complete and synced, then renamed; written and summed up behind the caller's back.
+"""Output files: `NAME.ltt-relay-part` until complete and synced, then renamed; written and summed up by a thread.
 
-Writing and SHA-256 (1.5 ns a byte) run in a thread of their own, beside the compiled code that renders the next buffer.
+Writing and SHA-256 (1.5 ns a byte) run beside the compiled code that renders the next buffer.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-__all__ = ("MERGED", "OutputFile", "Writer", "file_name", "finish_files")
+__all__ = ("MERGED", "UNFINISHED", "OutputFile", "Writer", "file_name", "finish_files")
 
 #: The name of the file of all events in time order.
 MERGED: Final = "merged"
+#: What a file is called behind its name until it is complete: no user's file is.
+UNFINISHED: Final = ".ltt-relay-part"
 _RESERVED: Final = frozenset({MERGED, "gaps", "problems", "manifest"})
 _LONGEST: Final = 200
 _BUFFER: Final = 4 << 20
@@ -57,7 +59,7 @@ class OutputFile:
         self.size = 0
         self.durable = not part
         self._sum = None if part else hashlib.sha256()
-        self._part = path.with_name(path.name + ".part")
+        self._part = path.with_name(path.name + UNFINISHED)
         self._part.unlink(missing_ok=True)
         self._part.touch()
 

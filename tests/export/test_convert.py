@@ -21,6 +21,7 @@ from ltt_relay.cli import main
 from ltt_relay.export import parts
 from ltt_relay.export.batch import convert
 from ltt_relay.export.convert import FORMATS, Options, Result, convert_trace
+from ltt_relay.export.files import UNFINISHED
 from ltt_relay.export.manifest import ConvertError, Manifest
 from ltt_relay.export.traces import find_traces
 from ltt_relay.testing import write_trace
@@ -185,7 +186,7 @@ def test_a_broken_trace_is_a_failure_of_its_own_and_resume_does_the_rest(tmp_pat
     assert sorted((Path(row["trace"]).name, row["status"]) for row in rows) == [
         ("t0", "done"), ("t1", "done"), ("t2", "failed"), ("t3", "done"),
     ]  # fmt: skip
-    assert not list(output.rglob("*.part"))
+    assert not list(output.rglob(f"*{UNFINISHED}"))
 
 
 def test_a_trace_that_changed_is_converted_again_and_leaves_nothing_of_before(tmp_path: Path) -> None:
@@ -303,7 +304,17 @@ def test_an_interrupt_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert len({json.loads(line)["trace"] for line in manifest.read_text().splitlines()[1:]}) == 40
-    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").rglob(f"*{UNFINISHED}"))
+
+
+def test_only_what_it_left_itself_is_removed_from_an_output_directory(trace: Path, tmp_path: Path) -> None:
+    # Every *.part in it went, the user's downloads as well.
+    (output := tmp_path / "out").mkdir()
+    (output / "film.mkv.part").write_bytes(b"half")
+    (output / f"old.csv{UNFINISHED}").write_bytes(b"half")
+    assert convert_trace(trace, output, Options()).status == "done"
+    assert (output / "film.mkv.part").read_bytes() == b"half"
+    assert not list(output.rglob(f"*{UNFINISHED}"))
 
 
 @pytest.mark.parametrize("root", [".", "one"])

@@ -20,6 +20,7 @@ import pytest
 
 import ltt_relay
 from ltt_relay.export.convert import Options, convert_trace
+from ltt_relay.export.files import UNFINISHED
 from ltt_relay.export.manifest import read
 from ltt_relay.formats.ltt3 import HEADER_SIZE
 from ltt_relay.testing import write_trace
@@ -107,7 +108,7 @@ def test_every_readable_record_once_and_every_damage_told(tmp_path: Path) -> Non
     assert resumed.returncode == (1 if "nothing but garbage" in damaged.values() else 0), resumed.stderr
     _, rows = read(output / "manifest.jsonl")
     assert len(rows) == MANY
-    assert not list(output.rglob("*.part"))
+    assert not list(output.rglob(f"*{UNFINISHED}"))
     assert _manifest_lines(output / "manifest.jsonl") - before < MANY  # what was done is not done again
 
     for path, row in rows.items():
