@@ -3,9 +3,9 @@
  * klog.ko: the kernel's log as a relayfs channel, from its first line on.
  *
  * The lines come from one place, the kernel's own ring, by kmsg_dump_get_line(): what was printed before the module came
- * and what is printed now, in one order, none twice. The tracepoint console is only a doorbell. It may ring in any
- * context, under any lock, in an NMI; so it does nothing but queue a hard irq_work on its CPU, which runs when that CPU
- * lets interrupts in again, with the line complete.
+ * and what is printed now, in one order, none twice. The tracepoint console, or a kprobe where that does not tell of each
+ * line, is only a doorbell. It may ring in any context, under any lock, in an NMI; so it does nothing but queue a hard
+ * irq_work on its CPU, which runs when that CPU lets interrupts in again, with the line complete.
  *
  * When the channel is full the drain stops: the kernel's ring is the slack, and a timer tries again. A line that is
  * overwritten there shows as a jump of the sequence numbers, which is the exact number lost.
@@ -13,6 +13,7 @@
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
 #include <linux/kmsg_dump.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -26,7 +27,7 @@
 
 static bool doorbell = true;
 module_param(doorbell, bool, 0444);
-MODULE_PARM_DESC(doorbell, "be told of each line by a tracepoint (default); 0: look every 10 ms");
+MODULE_PARM_DESC(doorbell, "be told of each line (default); 0: look every 10 ms");
 
 static bool start;
 module_param(start, bool, 0444);
@@ -47,7 +48,8 @@ MODULE_PARM_DESC(start, "start as the module is loaded");
  * @next: sequence number of the line that comes next
  * @rung: somebody wanted to drain while another did
  * @running: from start to stop
- * @polling: look in every period, not only when the bell rings
+ * @probing: the kprobe is the doorbell
+ * @period: look so often, in jiffies, whether or not the bell rings; 0: never
  * @timer: looks again
  * @console: the tracepoint
  * @buffer: the line at hand, as the kernel prints it
@@ -60,7 +62,8 @@ static struct klog {
 	u64 next;
 	atomic_t rung;
 	bool running;
-	bool polling;
+	bool probing;
+	unsigned long period;
 	struct timer_list timer;
 	struct tracepoint *console;
 	char *buffer;
@@ -231,11 +234,10 @@ static enum drained drain(void)
 {
 	enum drained drained = DRAINED_ALL;
 	unsigned long flags;
+	int left = LINES_AT_ONCE;	/* also of what another CPU goes on printing */
 
 	atomic_xchg(&klog.rung, 1);
 	while (atomic_read(&klog.rung) && raw_spin_trylock_irqsave(&klog.lock, flags)) {
-		int left = LINES_AT_ONCE;
-
 		atomic_xchg(&klog.rung, 0);
 		do
 			drained = take_line();
@@ -279,8 +281,10 @@ static void on_timer(struct timer_list *timer)
 	while (drained == DRAINED_SOME && --left);
 	if (drained == DRAINED_SOME)
 		look_again(1);
-	else if (drained == DRAINED_FULL || klog.polling)
+	else if (drained == DRAINED_FULL)
 		look_again(PERIOD);
+	else if (klog.period)
+		look_again(klog.period);
 }
 
 /* The tracepoint: preemption is off, and the line is not complete before interrupts are on again. */
@@ -289,6 +293,46 @@ static void ring_bell(void *unused, const char *text, size_t len)
 	irq_work_queue(this_cpu_ptr(&bell));
 }
 static_assert(COMPAT_TRACE_CALLS(console, ring_bell));
+
+/* The same where that is silent about what goes to no console: a line is about to be stored, with interrupts off. */
+static int ring_bell_store(struct kprobe *kp, struct pt_regs *regs)
+{
+	irq_work_queue(this_cpu_ptr(&bell));
+	return 0;
+}
+
+static struct kprobe store;
+
+static int hang_bell(void)
+{
+	klog.period = PERIOD;
+	if (!doorbell)
+		return 0;
+	if (COMPAT_CONSOLE_IS_SELECTIVE) {
+		/* A probe within another's handler is missed, and from 5.15 it may ring too early: so the timer looks, too. */
+		store = (struct kprobe){ .symbol_name = "vprintk_store", .pre_handler = ring_bell_store };
+		klog.probing = !register_kprobe(&store);
+		if (klog.probing)
+			klog.period = HZ;
+		return 0;
+	}
+	if (!klog.console)
+		return 0;
+	klog.period = 0;
+	return tracepoint_probe_register(klog.console, ring_bell, NULL);
+}
+
+static void take_bell(void)
+{
+	if (klog.probing)
+		unregister_kprobe(&store);
+	klog.probing = false;
+	if (doorbell && klog.console && !COMPAT_CONSOLE_IS_SELECTIVE) {
+		tracepoint_probe_unregister(klog.console, ring_bell, NULL);
+		tracepoint_synchronize_unregister();
+		synchronize_rcu();
+	}
+}
 
 /* ----------------------------------------------------------------------------------------------- start and stop --- */
 
@@ -304,12 +348,13 @@ static int start_klog(void)
 	int err;
 
 	WRITE_ONCE(klog.running, true);
-	if (doorbell && klog.console) {
-		err = tracepoint_probe_register(klog.console, ring_bell, NULL);
-		if (err) {
-			WRITE_ONCE(klog.running, false);
-			return err;
-		}
+	/* Here, not when the trace is made: of what has been cleared since, 5.10 would still hand out the lines. */
+	if (!klog.next)
+		compat_kmsg_rewind(&klog.iter);
+	err = hang_bell();
+	if (err) {
+		WRITE_ONCE(klog.running, false);
+		return err;
 	}
 	/* From here on lines ring, or the timer looks; what was there before is taken now. */
 	drain_all();
@@ -326,11 +371,7 @@ static void stop_klog(void)
 {
 	int cpu;
 
-	if (doorbell && klog.console) {
-		tracepoint_probe_unregister(klog.console, ring_bell, NULL);
-		tracepoint_synchronize_unregister();
-		synchronize_rcu();
-	}
+	take_bell();
 	WRITE_ONCE(klog.running, false);
 	for_each_possible_cpu(cpu)
 		irq_work_sync(per_cpu_ptr(&bell, cpu));
@@ -338,10 +379,9 @@ static void stop_klog(void)
 	drain_all();
 }
 
-/* Another trace begins with all that the kernel still has. */
+/* Another trace begins with all that the kernel has when it is started. */
 static void rewind_klog(void)
 {
-	compat_kmsg_rewind(&klog.iter);
 	klog.next = 0;
 }
 
@@ -405,9 +445,7 @@ static int __init klog_init(void)
 	timer_setup(&klog.timer, on_timer, 0);
 	for_each_possible_cpu(cpu)
 		*per_cpu_ptr(&bell, cpu) = COMPAT_HARD_IRQ_WORK(answer_bell);
-	rewind_klog();
 	for_each_kernel_tracepoint(find_console, NULL);
-	klog.polling = COMPAT_CONSOLE_IS_SELECTIVE || !doorbell || !klog.console;
 	klog.log = relayfs_log_open(&attr);
 	if (IS_ERR(klog.log)) {
 		err = PTR_ERR(klog.log);

@@ -303,7 +303,8 @@ static unsigned int fill_level(struct relayfs_channel *chan)
 }
 
 /*
- * Makes the ring twice as large at half full, and half as large after quiet_seconds at less than an eighth.
+ * Makes the ring twice as large at half full, four times if the worker comes so late that it is three quarters full, and
+ * half as large after quiet_seconds at less than an eighth.
  *
  * It grows step by step, whether or not the old ring has been read: to allocate the largest at once takes so long that a
  * burst fills what is left of the smallest meanwhile.
@@ -321,7 +322,7 @@ void relayfs_resize_to_need(struct work_struct *work)
 	if (chan->state == RELAYFS_RUNNING) {
 		level = fill_level(chan);
 		if (level >= 50 && n < max)
-			resize_rings(chan, min(2 * n, max), true);
+			resize_rings(chan, min((level >= 75 ? 4 : 2) * n, max), true);
 		chan->quiet = level < 12 && !drain_pending(chan) ? chan->quiet + 1 : 0;
 		if (chan->quiet >= quiet_seconds && n / 2 >= chan->n_subbufs_min) {
 			resize_rings(chan, n / 2, false);

@@ -66,6 +66,8 @@ mkdir "$out/irqs-off"
 renew $klog
 cat $klog/klog_0 >"$out/irqs-off/klog_0" &
 echo start >$klog/control
+# Who looks once after the start must not look from the other CPU meanwhile.
+sleep 0.2
 burst "$out/irqs-off" lines=5000 irqs_off=1
 sleep 0.5
 echo stop >$klog/control

@@ -142,7 +142,7 @@ def test_what_a_burst_with_interrupts_off_loses_is_counted_exactly(left: Path) -
     lines, stats = _whole(left / "irqs-off")
     got = _burst(lines, 5000)
     assert got[-1] == 4999
-    assert stats["lost"] == 5000 - len(got) > 1000
+    assert stats["lost"] == 5000 - len(got) > 0
 
 
 def test_what_is_overwritten_before_the_first_line_was_taken_is_counted_too(left: Path) -> None:
