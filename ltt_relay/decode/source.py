@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +52,8 @@ _SAMPLE: Final = 64
 _FEWEST, _MOST = 8, 64
 _TRIES: Final = 3
 _BYTES_A_RECORD: Final = 80
+#: A window may be longer or shorter by one of so many parts for its edge to be a packet's begin.
+_NEAR: Final = 4
 #: Bytes of packets below which threads take longer to start than they save.
 _WORTH_THREADS: Final = 16 << 20
 #: Characters that the kernel keeps of a program's name.
@@ -65,6 +68,32 @@ def threads() -> int:
             raise TraceError(f"LTT_RELAY_THREADS={asked}: a number of 1 or more was expected")
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cuts(begin: np.ndarray, end: np.ndarray, held_by: np.ndarray, most: int, since: int, until: int) -> list[int]:
+    """Return the times between since and until at which `most` records more have been, as far as packets tell.
+
+    Records are taken to be spread evenly over their packet. The packets of many CPUs begin at about the same time, so
+    that cuts at their begins alone would have few records between them, or a packet of each CPU.
+    """
+    if not begin.size:
+        return []
+    low = int(begin.min())
+    starts, stops = begin - low, np.maximum(end, begin + 1) - low
+    rate = held_by / (stops - starts)
+    at = np.concatenate([starts, stops])
+    order = np.argsort(at, kind="stable")
+    at = at[order]
+    running = np.cumsum(np.concatenate([rate, -rate])[order])
+    passed = np.concatenate([[0.0], np.cumsum(np.maximum(running[:-1], 0) * np.diff(at))])
+    first, last = np.interp([max(since - low, 0), min(until - low, int(at[-1]))], at, passed)
+    places = np.arange(first + most, last, most)
+    exact = np.interp(places, passed, at)
+    near = np.sort(starts)
+    nearest = near[np.searchsorted(near, exact).clip(max=near.size - 1)]
+    snapped = np.abs(np.interp(nearest, at, passed) - places) <= most / _NEAR
+    cuts = np.where(snapped, nearest, exact.astype(np.int64)) + low
+    return [int(cut) for cut in np.unique(cuts) if since < cut < until]
 
 
 class Source:
@@ -309,21 +338,14 @@ class Source:
                 self.walker.timeline = make_timeline(self.walker.switches or [])
 
     def windows(self, records: int, since: int, until: int) -> Iterator[tuple[int, int]]:
-        """Cut a range of time into windows that begin with a packet and have about so many records."""
+        """Cut a range of time into windows of about so many records, at a packet's begin where one is near."""
         found = self.events
         held_by = found["records"].copy()
         if (held_by < 0).any():
             held_by = self.counts()[self._of_events()].sum(axis=1, dtype=np.int64)
         # Text is about as long in a frame as in its packet, however few the records are.
         held_by = np.maximum(held_by, found["content"] // _BYTES_A_RECORD)
-        edge, held = since, 0
-        for i in np.argsort(found["begin"], kind="stable"):
-            begin, more = int(found["begin"][i]), int(held_by[i])
-            if held + more > records and held and edge < begin < until:
-                yield edge, begin
-                edge, held = begin, 0
-            held += more
-        yield edge, until
+        yield from pairwise([since, *_cuts(found["begin"], found["end"], held_by, records, since, until), until])
 
     def _run(self, job: batch.Job, rows: np.ndarray) -> dict[int, batch.Output]:
         if not rows.size:

@@ -237,8 +237,8 @@ class Trace(Mapping[str, pd.DataFrame]):
     ) -> Any:
         """Return an event's frame as a `dask.dataframe.DataFrame` whose index is the timestamp.
 
-        A partition is a window of time that begins with a packet, across all CPUs: `partition_bytes` of frames if all
-        events were in it. Divisions are known, the dtypes are the format's, nothing is decoded before it is computed.
+        A partition is a window of time across all CPUs: about `partition_bytes` of frames if all events were in it.
+        Divisions are known, the dtypes are the format's, nothing is decoded before it is computed.
         The workers must see the trace at the same path. The other arguments are those of `frames`.
 
         Raises:

@@ -214,3 +214,13 @@ def test_a_window_of_long_texts_is_bounded_by_their_bytes(tmp_path: Path) -> Non
     sizes = [sum(frame.memory_usage(index=False).sum() for frame in frames.values()) for frames in windows]
     assert max(sizes) < 2 * 64_000
     assert sum(len(frame) for frames in windows for name, frame in frames.items() if name[:5] != "state") == 4000
+
+
+def test_windows_are_about_as_long_as_asked_though_all_cpus_begin_their_packets_at_once(tmp_path: Path) -> None:
+    """Cut at packets' begins alone, every other window had next to nothing and the others twice as much."""
+    trace = ltt_relay.open(write_trace(tmp_path / "t", 60_000, cpus=16, packet_size=16384))
+    windows = list(trace.windows(80 * 6000))
+    held = [len(trace.frames(["sched_switch"], *window)["sched_switch"]) for window in windows]
+    assert sum(held) == len(trace["sched_switch"])
+    assert 9 <= len(windows) <= 12
+    assert max(held[:-1]) < 1.4 * min(held[:-1])
