@@ -77,11 +77,15 @@ class Result:
     identity: dict[str, list[int]] = field(default_factory=dict)
 
 
-class Sink(Protocol):
-    """Where a trace's tables go."""
+class Tables(Protocol):
+    """Where tables go."""
 
     def write(self, tables: dict[str, pa.Table]) -> None:
         """Append a window's tables."""
+
+
+class Sink(Tables, Protocol):
+    """Where a trace goes."""
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Append one table to a file of its own, whatever is merged."""
@@ -118,8 +122,7 @@ def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]
     """
     if not options.events:
         catalog = trace.catalog
-        merged = options.merge and options.to in {"csv", "jsonl", "parquet"}
-        return list(catalog["event"][catalog["group"] != "state"] if merged else catalog["event"]), []
+        return list(catalog["event"][catalog["group"] != "state"] if _is_merged(options) else catalog["event"]), []
     known: list[str] = []
     missing: list[str] = []
     error: UnknownEventError | None = None
@@ -139,9 +142,17 @@ def explain(error: Exception) -> str:
     return str(error) if isinstance(error, UserError | UnknownEventError) else f"{type(error).__name__}: {error}"
 
 
+def _time(options: Options) -> Literal["utc", "ns"]:
+    """The kind of time that is decoded: the viewers' formats have a clock of their own, whatever is asked for."""
+    return "ns" if options.to in {"ctf", "perfetto"} else options.time
+
+
+def _is_merged(options: Options) -> bool:
+    return options.merge and options.to in {"csv", "jsonl", "parquet"}
+
+
 def _tables(trace: Trace, events: list[str], options: Options, since: Any, until: Any) -> Iterator[dict[str, pa.Table]]:
-    # The viewers' formats have a clock of their own, whatever is asked for.
-    kind: Literal["utc", "ns"] = "ns" if options.to in {"ctf", "perfetto"} else options.time
+    kind = _time(options)
     if options.merge and options.to == "parquet":
         for frame in trace.iter_merged(events, since, until, None, kind, WINDOW):
             yield {MERGED: pa.Table.from_pandas(frame, preserve_index=False)}
@@ -149,10 +160,12 @@ def _tables(trace: Trace, events: list[str], options: Options, since: Any, until
         yield from trace.iter_arrow(events, since, until, None, None, kind, WINDOW)
 
 
-def _columns(trace: Trace, tables: dict[str, pa.Table]) -> dict[str, dict[str, dict[str, str]]]:
+def _columns(trace: Trace, events: list[str], options: Options) -> dict[str, dict[str, dict[str, str]]]:
     """Types, units and meanings for the manifest."""
+    if _is_merged(options):
+        return {MERGED: _merged_columns(options.time)}
     described = {}
-    for name, table in tables.items():
+    for name, table in trace.arrow(events, 0, 0, time=_time(options)).items():
         schema = {row.column: row for row in trace.schema(name).itertuples()}
         described[name] = {
             column.name: {
@@ -191,6 +204,7 @@ def begin(path: Path, output: Path, options: Options) -> tuple[Result, Trace, li
     result.identity = identity(path)
     trace = ltt_relay.open(path, options.format)
     events, result.missing = chosen_events(trace, options)
+    result.columns = _columns(trace, events, options)
     output.mkdir(parents=True, exist_ok=True)
     clear(output)
     return result, trace, events
@@ -213,7 +227,7 @@ def _convert(path: Path, output: Path, options: Options, tell: Tell) -> Result:
     result, trace, events = begin(path, output, options)
     sink = _sink(trace, output, options)
     try:
-        write(trace, events, sink, options, options.since, options.until, result, tell)
+        result.records = write(trace, events, sink, options, options.since, options.until, tell)
         finish(trace, result, sink)
     finally:
         sink.close()
@@ -221,22 +235,16 @@ def _convert(path: Path, output: Path, options: Options, tell: Tell) -> Result:
 
 
 def write(
-    trace: Trace, events: list[str], sink: Sink, options: Options, since: Any, until: Any, result: Result, tell: Tell
-) -> None:
-    """Write a range of time to the sink; counts the records and describes the columns in `result`."""
+    trace: Trace, events: list[str], sink: Tables, options: Options, since: Any, until: Any, tell: Tell
+) -> int:  # fmt: skip
+    """Write a range of time to the sink; returns how many records there were."""
+    records = 0
     for tables in _tables(trace, events, options, since, until):
-        if not result.columns:
-            result.columns = _described(trace, tables, options)
         sink.write(tables)
         rows = sum(table.num_rows for table in tables.values())
-        result.records += rows
+        records += rows
         tell(rows)
-
-
-def _described(trace: Trace, tables: dict[str, pa.Table], options: Options) -> dict[str, dict[str, dict[str, str]]]:
-    if options.merge and options.to in {"csv", "jsonl", "parquet"}:
-        return {MERGED: _merged_columns(options.time)}
-    return _columns(trace, tables)
+    return records
 
 
 def clear(output: Path) -> None:

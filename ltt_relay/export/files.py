@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 import numpy as np
 
-__all__ = ("MERGED", "UNFINISHED", "OutputFile", "Writer", "file_name", "finish_files")
+__all__ = ("MERGED", "UNFINISHED", "OutputFile", "PartFile", "Writer", "file_name", "finish_files")
 
 #: The name of the file of all events in time order.
 MERGED: Final = "merged"
@@ -28,6 +28,9 @@ _LONGEST: Final = 200
 _BUFFER: Final = 4 << 20
 _BUFFERS: Final = 3
 _SYNCS: Final = 8
+#: Bytes of a file that may wait to be written to disk.
+_UNWRITTEN: Final = 512 << 10
+_SYNC_FILE_RANGE_WRITE: Final = 2
 
 
 def file_name(name: str, extension: str) -> str:
@@ -40,6 +43,21 @@ def file_name(name: str, extension: str) -> str:
     return f"{escaped}.{extension}"
 
 
+def _library_call(name: str) -> Any:
+    """Return a function of the C library that Python has no name for, if there is one."""
+    if os.name != "posix":
+        return None
+    import ctypes
+
+    call: Any = getattr(ctypes.CDLL(None), name, None)
+    if call:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return call
+
+
+_sync_file_range: Final = _library_call("sync_file_range")
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
@@ -48,17 +66,26 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def _start_writing(descriptor: int, begin: int, size: int) -> None:
+    """Have the kernel begin to write to disk, where it has a call for that.
+
+    Memory that files wait in counts as that of their control group, and is taken back quickly only if it is on disk.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, begin, size, _SYNC_FILE_RANGE_WRITE)
+
+
 class OutputFile:
     """One file. It is opened for each write: there may be more kinds of events than descriptors."""
 
-    def __init__(self, path: Path, event: str, part: bool = False) -> None:
-        """Begin it; `event` is "" for what is no event's alone. A `part` is neither summed up nor synced."""
+    def __init__(self, path: Path, event: str) -> None:
+        """Begin it; `event` is "" for what is no event's alone."""
         self.path = path
         self.event = event
         self.rows = 0
         self.size = 0
-        self.durable = not part
-        self._sum = None if part else hashlib.sha256()
+        self._started = 0
+        self._sum = hashlib.sha256()
         self._part = path.with_name(path.name + UNFINISHED)
         self._part.unlink(missing_ok=True)
         self._part.touch()
@@ -69,21 +96,29 @@ class OutputFile:
             view = memoryview(data).cast("B")
             while view:
                 view = view[file.write(view) :]
-        if self._sum:
-            self._sum.update(data)
-        self.size += memoryview(data).nbytes
+            self.size += memoryview(data).nbytes
+            if self.size - self._started >= _UNWRITTEN:
+                _start_writing(file.fileno(), self._started, self.size - self._started)
+                self._started = self.size
+        self._sum.update(data)
 
-    def append_file(self, path: Path) -> None:
-        """Write what another file holds."""
-        buffer = bytearray(_BUFFER)
-        with path.open("rb", buffering=0) as file:
-            while n := file.readinto(buffer):
-                self.append(memoryview(buffer)[:n])
+    def append_part(self, part: BinaryIO, size: int) -> None:
+        """Write the next bytes of another file.
+
+        Raises:
+            EOFError: it has fewer.
+
+        """
+        while size:
+            data = part.read(min(size, _BUFFER))
+            if not data:
+                raise EOFError(f"{part.name} ends {size} bytes too soon")
+            self.append(data)
+            size -= len(data)
 
     def sync(self) -> None:
         """See it on disk."""
-        if self.durable:
-            _sync(self._part, os.O_RDWR)
+        _sync(self._part, os.O_RDWR)
 
     def finish(self) -> dict[str, Any]:
         """Give it its name; returns its entry in the manifest."""
@@ -92,7 +127,7 @@ class OutputFile:
             "event": self.event,
             "rows": self.rows,
             "bytes": self.size,
-            "sha256": self._sum.hexdigest() if self._sum else "",
+            "sha256": self._sum.hexdigest(),
         }
 
 
@@ -104,10 +139,34 @@ def finish_files(files: Sequence[OutputFile], directory: Path) -> dict[str, dict
     with ThreadPoolExecutor(_SYNCS, "ltt-relay-sync") as pool:
         list(pool.map(OutputFile.sync, files))
     entries = {str(file.path.relative_to(directory)): file.finish() for file in files}
-    if files and files[0].durable and hasattr(os, "O_DIRECTORY"):
+    if files and hasattr(os, "O_DIRECTORY"):
         for folder in {file.path.parent for file in files}:
             _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
     return entries
+
+
+class PartFile:
+    """Rows of many kinds of events that are to be put behind others: neither summed up nor synced."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin it."""
+        self._file = path.open("xb", buffering=0)
+        #: To be filled and written.
+        self.buffer = np.empty(_BUFFER, np.uint8)
+
+    def enlarge(self) -> None:
+        """Make the buffer twice as large."""
+        self.buffer = np.empty(2 * self.buffer.size, np.uint8)
+
+    def write(self, size: int) -> None:
+        """Append the buffer's first `size` bytes."""
+        view = self.buffer[:size].data
+        while view:
+            view = view[self._file.write(view) :]
+
+    def close(self) -> None:
+        """End it."""
+        self._file.close()
 
 
 class Writer:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ltt_relay.decode.identity import identity, reopen
 from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, clear, finish, write
 from ltt_relay.export.files import MERGED
-from ltt_relay.export.text import TextSink
+from ltt_relay.export.text import PartSink, TextSink
 
 __all__ = ("Assembly", "Part", "convert_part", "worth_parts")
 
@@ -30,27 +30,24 @@ def worth_parts(path: Path, options: Options) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was made of one window: its directory, and what a `Result` has of it."""
+    """What was made of one window: records, and the file with what a `PartSink` says is in it."""
 
-    directory: Path
+    path: Path
     records: int
-    files: dict[str, dict[str, Any]]
-    columns: dict[str, dict[str, dict[str, str]]]
+    segments: list[tuple[str, int, int]]
 
 
 def convert_part(path: Path, output: Path, options: Options, events: list[str], since: Any, until: Any) -> Part:
-    """Convert one window of a trace into files without headers, in a directory of their own below the output's."""
+    """Convert one window of a trace into a file below the output's directory."""
     trace = reopen(path, options.format)
     # Another attempt at the same part may still be running, by a worker that was believed to be dead.
-    directory = output / PARTS / uuid.uuid4().hex
-    directory.mkdir(parents=True)
-    result = Result(str(path), str(output))
-    sink = TextSink(directory, options.to, options.merge, header=False)
+    part = output / PARTS / uuid.uuid4().hex
+    sink = PartSink(part, options.to, options.merge)
     try:
-        write(trace, events, sink, options, since, until, result, lambda _: None)
-        return Part(directory, result.records, sink.finish(), result.columns)
+        records = write(trace, events, sink, options, since, until, lambda _: None)
     finally:
         sink.close()
+    return Part(part, records, sink.segments)
 
 
 class Assembly:
@@ -63,6 +60,7 @@ class Assembly:
         self.result, self._trace, self.events = begin(path, output, options)
         self.windows = list(self._trace.windows(WINDOW, options.since, options.until))
         self._sink = TextSink(output, options.to, options.merge)
+        (output / PARTS).mkdir()
         self._next = 0
         self._waiting: dict[int, Part] = {}
 
@@ -73,11 +71,10 @@ class Assembly:
         while self._next in self._waiting:
             ready = self._waiting.pop(self._next)
             self.result.records += ready.records
-            self.result.columns = self.result.columns or ready.columns
-            for name, entry in ready.files.items():
-                columns = ready.columns[entry["event"] or MERGED]
-                self._sink.append_file(entry["event"], columns, ready.directory / name, entry["rows"])
-            shutil.rmtree(ready.directory)
+            with ready.path.open("rb", buffering=0) as file:
+                for event, size, rows in ready.segments:
+                    self._sink.append_part(event, self.result.columns[event or MERGED], file, size, rows)
+            ready.path.unlink()
             self._next += 1
         return self.result.records - before
 

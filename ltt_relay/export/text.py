@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,10 @@ import pyarrow as pa
 from ltt_relay.decode import text_rows as kernels
 from ltt_relay.decode.described import SPECIAL, Rows
 from ltt_relay.decode.plan import BASE
-from ltt_relay.export.files import MERGED, OutputFile, Writer, file_name, finish_files
+from ltt_relay.export.files import MERGED, OutputFile, PartFile, Writer, file_name, finish_files
 from ltt_relay.export.order import time_order
 
-__all__ = ("TextSink",)
+__all__ = ("PartSink", "TextSink")
 
 #: Of the merged file in CSV; in JSON lines the payload is an object.
 _MERGED_COLUMNS: Final = ("timestamp", "cpu", "event", "tid", "comm", "payload")
@@ -32,31 +32,11 @@ def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _render(
-    rows: Rows, writer: Writer, file: OutputFile, count: int, kinds: np.ndarray = _NONE, index: np.ndarray = _NONE
-) -> None:  # fmt: skip
-    """Write `count` rows to the file."""
-    done = 0
-    buffer = writer.buffer()
-    while done < count:
-        before = done
-        done, size = rows.text(kinds, index, done, count, buffer)
-        if done == before:
-            buffer = writer.larger(buffer)
-            continue
-        writer.write(file, buffer, size)
-        buffer = writer.buffer()
-    writer.give_back(buffer)
-    file.rows += count
+class _Sink:
+    """Renders tables; what comes of that is put somewhere by `_put`."""
 
-
-class TextSink:
-    """Files of one trace; without `header` they are parts that are put behind others."""
-
-    def __init__(self, directory: Path, to: str, merge: bool, header: bool = True) -> None:
-        self._directory, self._to, self._merge, self._header = directory, to, merge, header
-        self._writer = Writer()
-        self._files: dict[str, OutputFile] = {}
+    def __init__(self, to: str, merge: bool) -> None:
+        self._to, self._merge = to, merge
 
     def write(self, tables: dict[str, pa.Table]) -> None:
         """Append a window's tables."""
@@ -64,25 +44,14 @@ class TextSink:
             self._write_merged(tables)
             return
         for name, table in tables.items():
-            self._write(self._file(name, table.column_names), table)
+            self._write(name, table)
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write what is no event to a file of its own, whatever is merged."""
-        self._write(self._file(name, table.column_names, own=True), table)
-
-    def _write(self, file: OutputFile, table: pa.Table) -> None:
-        if table.num_rows and table.num_columns:
-            rows = Rows()
+    def _write(self, name: str, table: pa.Table, own: bool = False) -> None:
+        rows = Rows()
+        count = table.num_rows if table.num_columns else 0
+        if count:
             rows.add(*self._plain(table))
-            _render(rows, self._writer, file, table.num_rows)
-
-    def _file(self, name: str, columns: Iterable[str], own: bool = False) -> OutputFile:
-        file_ = f"{name}.{self._to}" if own else file_name(name, self._to)
-        if file_ not in self._files:
-            self._files[file_] = file = OutputFile(self._directory / file_, "" if own else name, not self._header)
-            if self._header and self._to == "csv":
-                file.append((",".join(map(_csv, columns)) + "\n").encode())
-        return self._files[file_]
+        self._put(name, table.column_names, own, rows, count)
 
     def _plain(self, table: pa.Table) -> tuple[list[tuple[str, pa.ChunkedArray, int]], str]:
         if self._to == "csv":
@@ -92,9 +61,6 @@ class TextSink:
 
     def _write_merged(self, tables: dict[str, pa.Table]) -> None:
         tables = {name: table for name, table in tables.items() if table.num_rows}
-        file = self._file(MERGED, _MERGED_COLUMNS, own=True)
-        if not tables:
-            return
         rows = Rows()
         for name, table in tables.items():
             payload = [column for column in table.column_names if column not in BASE]
@@ -103,12 +69,61 @@ class TextSink:
             else:
                 rows.add(*_merged_json(name, table, payload))
         kinds, index = time_order(tables.values())
-        _render(rows, self._writer, file, kinds.size, kinds, index)
+        self._put(MERGED, _MERGED_COLUMNS, True, rows, kinds.size, kinds, index)
 
-    def append_file(self, event: str, columns: Iterable[str], path: Path, rows: int) -> None:
-        """Append a part that another sink wrote without headers; `event` is "" for the merged file."""
+    def _put(
+        self, name: str, columns: Iterable[str], own: bool, rows: Rows, count: int, kinds: np.ndarray = _NONE,
+        index: np.ndarray = _NONE,
+    ) -> None:  # fmt: skip
+        """Append `count` rows to what is of this name: an event's, or a file's `own`."""
+        raise NotImplementedError
+
+
+class TextSink(_Sink):
+    """Files of one trace."""
+
+    def __init__(self, directory: Path, to: str, merge: bool) -> None:
+        super().__init__(to, merge)
+        self._directory = directory
+        self._writer = Writer()
+        self._files: dict[str, OutputFile] = {}
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write what is no event to a file of its own, whatever is merged."""
+        self._write(name, table, own=True)
+
+    def _file(self, name: str, columns: Iterable[str], own: bool) -> OutputFile:
+        file_ = f"{name}.{self._to}" if own else file_name(name, self._to)
+        if file_ not in self._files:
+            self._files[file_] = file = OutputFile(self._directory / file_, "" if own else name)
+            if self._to == "csv":
+                file.append((",".join(map(_csv, columns)) + "\n").encode())
+        return self._files[file_]
+
+    def _put(
+        self, name: str, columns: Iterable[str], own: bool, rows: Rows, count: int, kinds: np.ndarray = _NONE,
+        index: np.ndarray = _NONE,
+    ) -> None:  # fmt: skip
+        file = self._file(name, columns, own)
+        if not count:
+            return
+        writer, done = self._writer, 0
+        buffer = writer.buffer()
+        while done < count:
+            before = done
+            done, size = rows.text(kinds, index, done, count, buffer)
+            if done == before:
+                buffer = writer.larger(buffer)
+                continue
+            writer.write(file, buffer, size)
+            buffer = writer.buffer()
+        writer.give_back(buffer)
+        file.rows += count
+
+    def append_part(self, event: str, columns: Iterable[str], part: BinaryIO, size: int, rows: int) -> None:
+        """Append the next bytes of what a `PartSink` wrote; `event` is "" for the merged file."""
         file = self._file(event or MERGED, columns, own=not event)
-        file.append_file(path)
+        file.append_part(part, size)
         file.rows += rows
 
     def finish(self) -> dict[str, dict[str, Any]]:
@@ -119,6 +134,37 @@ class TextSink:
     def close(self) -> None:
         """End what runs."""
         self._writer.close()
+
+
+class PartSink(_Sink):
+    """One file of all events, each without a header, that are to be put behind others.
+
+    segments: what is in it, one behind the other: event ("" for the merged file), bytes, rows.
+    """
+
+    def __init__(self, path: Path, to: str, merge: bool) -> None:
+        super().__init__(to, merge)
+        self.segments: list[tuple[str, int, int]] = []
+        self._file = PartFile(path)
+
+    def _put(
+        self, name: str, columns: Iterable[str], own: bool, rows: Rows, count: int, kinds: np.ndarray = _NONE,
+        index: np.ndarray = _NONE,
+    ) -> None:  # fmt: skip
+        done = written = 0
+        while done < count:
+            before = done
+            done, size = rows.text(kinds, index, done, count, self._file.buffer)
+            if done == before:
+                self._file.enlarge()
+                continue
+            self._file.write(size)
+            written += size
+        self.segments.append(("" if own else name, written, count))
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
 
 
 def _merged_csv(name: str, table: pa.Table, payload: list[str]) -> tuple[list[tuple[str, pa.ChunkedArray, int]], str]:
