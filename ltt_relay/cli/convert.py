@@ -124,6 +124,9 @@ def command(
     if dask and jobs > 1:
         raise click.UsageError("-j and --dask exclude each other: the cluster has its own number of workers")
     os.environ.setdefault("LTT_RELAY_THREADS", "1")  # -j says how many CPUs, and with them how much memory, it takes
+    from ltt_relay.export.frugal import frugal
+
+    frugal()
     from ltt_relay.decode import times
     from ltt_relay.export.batch import convert
     from ltt_relay.export.convert import Options

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ltt_relay.decode.identity import identity
 from ltt_relay.export.convert import Options, Result, Tell, convert_trace, explain
+from ltt_relay.export.frugal import SMALL_PAGES, frugal
 from ltt_relay.export.manifest import Manifest
 from ltt_relay.export.parts import Assembly, convert_part, worth_parts
 from ltt_relay.export.traces import find_traces
@@ -151,11 +152,13 @@ class _Crowd:
 
 
 def _pool(jobs: int) -> MakeExecutor:
+    os.environ.setdefault(*SMALL_PAGES)
     return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare)
 
 
 def _prepare() -> None:
     """Prepare one of several processes."""
+    frugal()
     # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The others have the CPUs already; and each thread has a window in memory.
