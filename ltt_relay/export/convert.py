@@ -101,7 +101,7 @@ def _sink(trace: Trace, directory: Path, options: Options) -> Sink:
     if options.to == "parquet":
         from ltt_relay.export.parquet import ParquetSink
 
-        return ParquetSink(directory, options.merge)
+        return ParquetSink(directory, options.merge, directory / PARTS)
     if options.to == "ctf":
         from ltt_relay.export.ctf import CtfSink
 

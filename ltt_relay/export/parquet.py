@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Parquet: a file per event, or one for all; row groups gather windows, so that rare events have few."""
+"""Parquet: a file per event, or one for all.
+
+What describes a row group stays in memory until its file ends, so there must be few: they gather windows until they
+are large. Of many kinds of events the rows that wait for that are too many for memory, and lie beside the output.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +19,12 @@ from ltt_relay.export.files import MERGED, OutputFile, file_name, finish_files
 
 __all__ = ("ParquetSink",)
 
-#: Decoded bytes held for all files together, and in one row group.
-_HELD: Final = 64 << 20
+#: Bytes held for all files together, compressed.
+_HELD: Final = 24 << 20
+#: Decoded bytes, and the most rows, of a row group.
+_GROUP: Final = 16 << 20
+_ROWS: Final = 1 << 30
+_COPY: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class _Stream:
@@ -50,10 +59,15 @@ class _Stream:
 
 
 class _Table:
-    def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
+    """A file, and the rows that are to be its next row group: in memory, and before those in a file of their own."""
+
+    def __init__(self, file: OutputFile, aside: Path, schema: pa.Schema) -> None:
         self.file = file
+        self._aside = aside
+        self._sizes: list[int] = []
         self._held: list[pa.Buffer] = []
-        self.held = 0
+        #: Bytes in memory, as they are held there; and of all rows that wait, as they were decoded.
+        self.held = self._waiting = 0
         names = [f.name for f in schema if pa.types.is_dictionary(f.type) or pa.types.is_large_string(f.type)]
         delta = {name: "DELTA_BINARY_PACKED" for name in schema.names if name == "timestamp"}
         self._sink = pa.PythonFile(_Stream(self.file), "w")
@@ -65,21 +79,37 @@ class _Table:
         """Hold a copy: the table itself is a view of all that was decoded with it."""
         self.file.rows += table.num_rows
         stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, table.schema) as writer:
+        with pa.ipc.new_stream(stream, table.schema, options=_COPY) as writer:
             writer.write_table(table)
         self._held.append(stream.getvalue())
         self.held += self._held[-1].size
+        self._waiting += table.nbytes
+        if self._waiting >= _GROUP:
+            self._write()
 
-    def flush(self) -> None:
-        """Write what is held as a row group."""
-        if self._held:
-            tables = [pa.ipc.open_stream(held).read_all() for held in self._held]
-            self._writer.write_table(pa.concat_tables(tables).combine_chunks())
+    def make_room(self) -> None:
+        """Put what is held aside."""
+        with self._aside.open("ab", buffering=0) as file:
+            for held in self._held:
+                file.write(held)
+                self._sizes.append(held.size)
         self._held, self.held = [], 0
+
+    def _write(self) -> None:
+        """Write all that waits as a row group."""
+        waiting = self._held
+        if self._sizes:
+            with self._aside.open("rb") as file:
+                waiting = [*map(file.read, self._sizes), *waiting]
+            self._aside.unlink()
+        self._sizes, self._held, self.held, self._waiting = [], [], 0, 0
+        tables = [pa.ipc.open_stream(buffer).read_all() for buffer in waiting]
+        self._writer.write_table(pa.concat_tables(tables).combine_chunks(), row_group_size=_ROWS)
 
     def close(self) -> OutputFile:
         """Write what is left; returns the file."""
-        self.flush()
+        if self._waiting:
+            self._write()
         self._writer.close()
         self._sink.close()
         return self.file
@@ -88,9 +118,12 @@ class _Table:
 class ParquetSink:
     """Files of one trace."""
 
-    def __init__(self, directory: Path, merge: bool) -> None:
-        self._directory, self._merge = directory, merge
+    def __init__(self, directory: Path, merge: bool, aside: Path) -> None:
+        """Begin with none; `aside` is a directory for what waits, which goes with `close`."""
+        self._directory, self._merge, self._aside = directory, merge, aside
         self._tables: dict[str, _Table] = {}
+        self._held = 0
+        aside.mkdir(parents=True)
 
     def write(self, tables: Mapping[str, pa.Table]) -> None:
         """Append a window's tables."""
@@ -106,15 +139,21 @@ class ParquetSink:
 
     def _add(self, file_: str, event: str, table: pa.Table) -> None:
         if file_ not in self._tables:
-            self._tables[file_] = _Table(OutputFile(self._directory / file_, event), table.schema)
+            file = OutputFile(self._directory / file_, event)
+            self._tables[file_] = _Table(file, self._aside / file_, table.schema)
         if table.num_rows:
+            before = self._tables[file_].held
             self._tables[file_].add(table)
-        while sum(each.held for each in self._tables.values()) > _HELD:
-            max(self._tables.values(), key=lambda each: each.held).flush()
+            self._held += self._tables[file_].held - before
+        while self._held > _HELD:
+            largest = max(self._tables.values(), key=lambda each: each.held)
+            self._held -= largest.held
+            largest.make_room()
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """Complete the files; returns their entries in the manifest by name."""
         return finish_files([table.close() for table in self._tables.values()], self._directory)
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Remove what waited."""
+        shutil.rmtree(self._aside, ignore_errors=True)

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 import ltt_relay
 from ltt_relay.cli import main
-from ltt_relay.export import parts
+from ltt_relay.export import parquet, parts
 from ltt_relay.export.batch import convert
 from ltt_relay.export.convert import FORMATS, Options, Result, convert_trace
 from ltt_relay.export.files import UNFINISHED
@@ -132,6 +132,25 @@ def test_parquet_read_back_equals_the_tables(trace: Path, tmp_path: Path) -> Non
     list(convert([trace], tmp_path / "out", Options("parquet")))
     for name, table in ltt_relay.open(trace).arrow().items():
         assert pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() == table.to_pylist()
+
+
+def test_parquet_of_many_windows_and_kinds_has_few_row_groups(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What describes a row group is in memory until its file ends: 300 kinds came to 6000 of them a GiB."""
+    whole = ltt_relay.open(trace).arrow()
+    monkeypatch.setattr("ltt_relay.export.convert.WINDOW", 20_000)
+    monkeypatch.setattr(parquet, "_HELD", 20_000)
+    monkeypatch.setattr(parquet, "_GROUP", 30_000)
+    (result,) = convert([trace], tmp_path, Options("parquet"))
+    assert (result.error, (tmp_path / ".parts").exists()) == ("", False)
+    groups = 0
+    for name, table in whole.items():
+        with pyarrow.parquet.ParquetFile(tmp_path / f"{name}.parquet") as file:
+            assert file.read().to_pylist() == table.to_pylist()
+            groups += file.num_row_groups
+            assert file.num_row_groups <= table.nbytes // 30_000 + 2
+    assert groups > len(whole)
 
 
 def test_events_and_times_are_selected_as_frames_does(trace: Path, tmp_path: Path) -> None:
@@ -324,3 +343,30 @@ def test_files_are_not_written_among_those_of_the_trace(root: str, tmp_path: Pat
     with pytest.raises(ConvertError, match="is a trace itself"):
         list(convert([tmp_path / root], tmp_path / root, Options()))
     assert sorted((tmp_path / "one").iterdir()) == before
+
+
+def test_memory_that_was_freed_goes_back_to_the_machine() -> None:
+    """glibc and NumPy's huge pages kept 300 MiB of it in each process."""
+    script = """if True:
+        from ltt_relay.export.frugal import frugal
+        frugal()
+        import numpy as np
+
+        def used():
+            return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) >> 10
+
+        def spread():
+            arrays = [np.ones(n << 17) for n in (24, 16, 8, 4, 2, 1)]
+            return [arrays[-1], np.ones(1000)]
+
+        before = used()
+        kept = [spread() for _ in range(4)]
+        grown = used() - before
+        sparse = np.empty(64 << 20, np.uint8)
+        sparse[:: 4 << 20] = 1
+        print(grown, used() - before - grown)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    freed, sparse = map(int, done.stdout.split())
+    assert freed < 16
+    assert sparse < 8
