@@ -21,7 +21,7 @@ UTC_TIME: Final = pd.DatetimeTZDtype("ns", "UTC")
 _TEXT: Final = pd.StringDtype("pyarrow", na_value=np.nan)
 
 
-def _time(array: np.ndarray, utc: bool) -> Any:
+def time_array(array: np.ndarray, utc: bool) -> Any:
     """Return times that share the array's memory."""
     return pd.DatetimeIndex(array, dtype=UTC_TIME, copy=False).array if utc else array
 
@@ -57,7 +57,7 @@ def event_frame(output: Output, selection: Selection, names: Names, utc: bool) -
     for name in selection.base[kind]:
         array = output.arrays[name]
         if name == "timestamp":
-            data[name] = _time(array, utc)
+            data[name] = time_array(array, utc)
         elif name == "tid":
             data[name] = pd.arrays.IntegerArray(array, output.masks[name])
         elif name == "comm":
@@ -96,7 +96,10 @@ def arrow_table(output: Output, selection: Selection, names: Names, utc: bool) -
 
 
 def _dictionary(codes: np.ndarray, names: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names, pa.string()))
+    missing = codes < 0
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes, mask=missing if missing.any() else None), pa.array(names, pa.string())
+    )  # fmt: skip
 
 
 def table(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -56,6 +56,8 @@ _BYTES_A_RECORD: Final = 80
 _NEAR: Final = 4
 #: Bytes of packets below which threads take longer to start than they save.
 _WORTH_THREADS: Final = 16 << 20
+#: Bytes of packets that are merged at once, at least.
+_SPAN: Final = 12 << 20
 #: Characters that the kernel keeps of a program's name.
 _COMM: Final = 15
 
@@ -346,6 +348,23 @@ class Source:
         # Text is about as long in a frame as in its packet, however few the records are.
         held_by = np.maximum(held_by, found["content"] // _BYTES_A_RECORD)
         yield from pairwise([since, *_cuts(found["begin"], found["end"], held_by, records, since, until), until])
+
+    def spans(
+        self, kinds: Sequence[int], since: int, until: int, cpus: Iterable[int] | None
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Cut a range of time into spans of some megabytes of packets with such records; and in how many threads."""
+        packets = self.packets.take(self.select(kinds, since, until, cpus))
+        if not packets.size:
+            return [(since, until)], 1
+        # Packets that reach beyond a span are read again for the next: most should not.
+        streams, of = np.unique(packets["stream"] * np.int64(1 << 32) + packets["cpu"], return_inverse=True)
+        largest = np.zeros(streams.size, np.int64)
+        np.maximum.at(largest, of, packets["content"])
+        order = np.argsort(packets["begin"], kind="stable")
+        filled = np.cumsum(packets["content"][order]) // max(_SPAN, 4 * int(largest.sum()))
+        edges = {int(edge) for edge in packets["begin"][order[1:]][np.diff(filled) > 0] if since < edge < until}
+        many = threads() if int(packets["content"].sum()) >= _WORTH_THREADS else 1
+        return list(pairwise([since, *sorted(edges), until])), many
 
     def _run(self, job: batch.Job, rows: np.ndarray) -> dict[int, batch.Output]:
         if not rows.size:

@@ -306,7 +306,7 @@ class Trace(Mapping[str, pd.DataFrame]):
 
         State records are in it only if `events` has them.
         """
-        from ltt_relay.decode.merge import merge_tables
+        from ltt_relay.decode import merge
 
         _check_time(time)
         cpus = _kept(cpus)
@@ -321,16 +321,17 @@ class Trace(Mapping[str, pd.DataFrame]):
         chosen = self._select(events, None)
         selection = batch.Selection(chosen.kinds, dict.fromkeys(chosen.kinds, (*BASE, "rank")), chosen.columns)
         tables = self._source.name_tables()
-        outputs = self._source.outputs(selection, *self._range(since, until), cpus, tables)
-        self._check()
-        found = {
-            described[kind].name: frames.arrow_table(outputs[kind], selection, tables, False)
-            for kind in chosen.kinds
-            if outputs[kind].rows
-        }
         known = [event.name for event in described if event.stream in streams or event.name in events]
-        many = len({described[self._plan.names[name]].stream for name in found}) > 1
-        return merge_tables(found, known, tables.tables[0].names, self._offset, time == "utc", many)
+        offset = self._offset if time == "utc" else 0
+
+        def part(low: int, high: int) -> merge.Part:
+            outputs = self._source.outputs(selection, low, high, cpus, tables, offset)
+            return merge.merge([output for output in outputs.values() if output.rows], selection, tables, known)
+
+        spans, many = self._source.spans(chosen.kinds, *self._range(since, until), cpus)
+        parts = merge.make_parts(spans, many, part)
+        self._check()
+        return merge.join(parts, known, tables, time == "utc")
 
     def iter_merged(
         self,

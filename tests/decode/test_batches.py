@@ -70,6 +70,24 @@ def test_what_is_decoded_at_once_is_what_windows_give(trace: Path, monkeypatch: 
         monkeypatch.setattr(batch, "AT_ONCE", 0)
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_what_is_merged_in_spans_of_time_is_what_is_merged_at_once(
+    threads: str, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = ltt_relay.open(trace)
+    calls: list[dict[str, Any]] = [
+        {}, {"time": "ns", "since": "+1ms", "until": "+5ms"}, {"cpus": [1]}, {"events": ["marker", "state_task"]},
+        {"since": "+1h"},
+    ]  # fmt: skip
+    whole = [opened.merged(**call) for call in calls]
+    monkeypatch.setattr(source, "_SPAN", 0)
+    monkeypatch.setattr(source, "_WORTH_THREADS", 0)
+    monkeypatch.setenv("LTT_RELAY_THREADS", threads)
+    assert len(opened._source.spans(opened._source.possible(), -source.FOREVER, source.FOREVER, None)[0]) > 3
+    for call, frame in zip(calls, whole, strict=True):
+        pd.testing.assert_frame_equal(opened.merged(**call), frame)
+
+
 def test_a_sample_that_misleads_costs_time_but_no_records(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ltt_relay.open(trace).frames()
     room = source.Source._room
