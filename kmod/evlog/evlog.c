@@ -48,7 +48,8 @@ int evlog_refuse(enum evlog_refused reason, int err)
  * evlog_put() - write a record
  * @record: what is not filled in here; its text and attributes are of their length, without NUL
  *
- * Return: 0, -EAGAIN if the log does not run, -ENOBUFS if the record is lost, which has been counted.
+ * Return: 0, -EAGAIN if the log does not run, -ENOBUFS if the record is lost, which has been counted
+ * unless the log was stopped just then.
  */
 int evlog_put(const struct evlog_record *record)
 {

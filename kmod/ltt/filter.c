@@ -52,7 +52,19 @@ static bool comm_among(const struct ltt_filter *f, const struct task_struct *tas
 	return false;
 }
 
-/* Under rcu_read_lock. */
+#ifdef CONFIG_CGROUPS
+static bool cgroup_passes(struct cgroup *cgroup, const struct task_struct *task)
+{
+	bool pass;
+
+	rcu_read_lock();
+	pass = cgroup_is_descendant(task_dfl_cgroup((struct task_struct *)task), cgroup);
+	rcu_read_unlock();
+	return pass;
+}
+#endif
+
+/* With preemption off. */
 static bool task_passes(const struct ltt_filter *f, const struct task_struct *task)
 {
 	if (f->followed && test_bit(task->pid, f->followed))
@@ -61,12 +73,12 @@ static bool task_passes(const struct ltt_filter *f, const struct task_struct *ta
 		return false;
 	if (f->n_tgid && !among(f->tgid, f->n_tgid, task->tgid))
 		return false;
-	if (f->n_uid && !among(f->uid, f->n_uid, from_kuid_munged(&init_user_ns, __task_cred(task)->uid)))
+	if (f->n_uid && !among(f->uid, f->n_uid, from_kuid_munged(&init_user_ns, rcu_dereference_sched(task->real_cred)->uid)))
 		return false;
 	if (f->n_comm && !comm_among(f, task))
 		return false;
 #ifdef CONFIG_CGROUPS
-	if (f->cgroup && !cgroup_is_descendant(task_dfl_cgroup((struct task_struct *)task), f->cgroup))
+	if (f->cgroup && !cgroup_passes(f->cgroup, task))
 		return false;
 #endif
 	return true;
@@ -78,11 +90,12 @@ bool ltt_filter_pass(struct ltt_filter __rcu **at, const struct task_struct *oth
 	const struct ltt_filter *f;
 	bool pass;
 
-	rcu_read_lock();
-	f = rcu_dereference(*at);
+	/* synchronize_rcu() waits for this as well, and it costs less than rcu_read_lock() where that is a call. */
+	rcu_read_lock_sched();
+	f = rcu_dereference_sched(*at);
 	pass = !f || ((!f->has_cpus || cpumask_test_cpu(raw_smp_processor_id(), &f->cpus)) &&
 		      (task_passes(f, current) || (other && task_passes(f, other))));
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 	return pass;
 }
 
@@ -90,8 +103,8 @@ void ltt_filter_fork(struct ltt_filter __rcu **at, const struct task_struct *par
 {
 	const struct ltt_filter *f;
 
-	rcu_read_lock();
-	f = rcu_dereference(*at);
+	rcu_read_lock_sched();
+	f = rcu_dereference_sched(*at);
 	if (f && f->followed) {
 		/* A thread id comes back: it means the new task from now on. */
 		if (task_passes(f, parent))
@@ -99,7 +112,7 @@ void ltt_filter_fork(struct ltt_filter __rcu **at, const struct task_struct *par
 		else
 			clear_bit(child->pid, f->followed);
 	}
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 }
 
 void ltt_free_filter(struct ltt_filter *filter)

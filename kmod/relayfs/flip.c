@@ -280,6 +280,8 @@ int relayfs_channel_resize(struct relayfs_channel *chan, size_t n_subbufs)
 	mutex_lock(&chan->lock);
 	cpus_read_lock();
 	err = resize_rings(chan, n_subbufs, false);
+	if (!err)
+		chan->n_subbufs_min = n_subbufs;	/* what was asked for is not taken away in quiet times */
 	cpus_read_unlock();
 	mutex_unlock(&chan->lock);
 	return err;

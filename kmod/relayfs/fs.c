@@ -155,7 +155,7 @@ static void empty_dir(struct relayfs_dir *dir)
 
 		list_del(&node->link);
 		WRITE_ONCE(node->gone, true);
-		d_drop(dentry);
+		d_invalidate(dentry);	/* ends what is mounted there, too: nobody could reach it to unmount it */
 		simple_unlink(d_inode(dir->dentry), dentry);
 	}
 }

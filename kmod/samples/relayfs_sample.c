@@ -5,6 +5,7 @@
  */
 #include <linux/kernel.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 #include <linux/uuid.h>
 
 #include "relayfs.h"
@@ -27,8 +28,10 @@ static int count_store(struct relayfs_object *obj, char *text, size_t len)
 		return -EINVAL;
 	for (i = 0; i < count; i++) {
 		struct relayfs_slot slot;
-		struct square *p = relayfs_reserve(chan, &slot, ID_SQUARE, sizeof(*p));
+		struct square *p;
 
+		cond_resched();
+		p = relayfs_reserve(chan, &slot, ID_SQUARE, sizeof(*p));
 		if (!p)
 			continue;	/* lost, and counted */
 		p->number = i;

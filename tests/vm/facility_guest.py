@@ -185,6 +185,9 @@ def sizes() -> None:
     FOUND["grown"] = size()
     reader = subprocess.Popen(["cat", session.path / "events_0"], stdout=(OUT / "grown").open("wb"))
     FOUND["shrunk"] = until(lambda: size() == 2)
+    (session.path / "n_subbufs").write_text("8")
+    time.sleep(4)
+    FOUND["asked for"] = size()
     session.mark("last")
     session.control("stop")
     reader.wait()
@@ -250,6 +253,15 @@ def refusals() -> None:
     session.remove()
 
 
+def mounts() -> None:
+    """Something is mounted on a session's file when the session goes."""
+    session = Session("mounted")
+    file = session.path / "error"
+    FOUND["mounted"] = sh(f"mount --bind /proc/version {file}") == 0 and "Linux" in file.read_text()
+    session.remove()
+    FOUND["mounted on what is gone"] = "/mounted/error" in Path("/proc/self/mountinfo").read_text()
+
+
 def names() -> None:
     """A reader that catches up with state_0 again and again, a task that is renamed meanwhile."""
     session = Session("names")
@@ -293,7 +305,7 @@ def sample() -> None:
 
 def main() -> None:
     os.sched_setaffinity(0, {0})
-    for step in (options, mapping, wakeups, memory, sizes, slow_reader, refusals, names, sample):
+    for step in (options, mapping, wakeups, memory, sizes, slow_reader, refusals, mounts, names, sample):
         print(f"== {step.__name__}", flush=True)
         step()
     FOUND["left"] = sorted(path.name for path in LTT.iterdir())

@@ -102,12 +102,19 @@ def test_more_memory_than_is_allowed_is_refused_in_words(found: dict[str, Any]) 
 def test_a_ring_grows_under_pressure_and_shrinks_when_quiet(left: Path, found: dict[str, Any]) -> None:
     assert found["grown"] in {4, 8, 16, 32}  # doubled as often as it was half full
     assert found["shrunk"]
+    assert found["asked for"] == 8  # which quiet times once took away
     stats = found["grown stats"]
     packets = _packets((left / "grown").read_bytes())
     assert sum(header.records for header, _ in packets) == stats["read"]
     assert [header.packet_seq_num for header, _ in packets] == list(range(len(packets)))
     assert stats["produced"] == 25 == stats["read"] + stats["lost"]
     assert stats["lost"] <= 2  # those between the ring's being full and the worker's growing it
+
+
+def test_what_is_mounted_on_a_file_goes_with_it(found: dict[str, Any]) -> None:
+    # It once stayed, out of anybody's reach, and kept the module from being unloaded.
+    assert found["mounted"]
+    assert not found["mounted on what is gone"]
 
 
 def test_a_reader_whose_memory_is_slow_holds_nobody_up(found: dict[str, Any]) -> None:
