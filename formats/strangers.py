@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from ltt_relay.formats.ltt3 import MAGIC
+
 __all__ = ("told",)
 
 _UNPACK: Final = "unpack it and name the directory"
@@ -28,6 +30,8 @@ _BEGINS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"/* CTF 1.8 */", "it is the metadata of a trace: name its directory"),
 )
 _TAR_AT: Final = 257
+#: Where a packet of LTT 3.0 has its magic number, behind a UUID.
+_LTT3_AT: Final = 24
 #: Metadata of CTF 1.8 in packets, in either byte order.
 _PACKED_METADATA: Final = (b"\x57\x1d\xd1\x75", b"\x75\xd1\x1d\x57")
 
@@ -41,6 +45,8 @@ def told(path: Path) -> str:
         return "; it is empty"
     if begin[_TAR_AT : _TAR_AT + 5] == b"ustar":
         return f"; it is a tar archive: {_UNPACK}"
+    if begin[_LTT3_AT : _LTT3_AT + 4] == MAGIC.to_bytes(4, "little"):
+        return "; it is a stream of a trace of LTT 3.0: name its directory"
     return next((f"; {what}" for magic, what in _BEGINS if begin.startswith(magic)), "")
 
 

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
 from ltt_relay.cli import COMMANDS, exit_status, fail_on_option, format_option
+
+if TYPE_CHECKING:
+    from ltt_relay.export.convert import Options
 
 __all__ = ("command",)
 
@@ -71,6 +74,13 @@ def _describe(traces: tuple[Path, ...], output: Path) -> NoReturn:
             click.echo(f"ltt-relay convert: {error}", err=True)
             failed = True
     sys.exit(int(failed))
+
+
+def _asked(options: Options) -> str:
+    """Say what was selected."""
+    asked = [f"--event {event}" for event in options.events]
+    asked += [f"--{name} {moment}" for name in ("since", "until") if (moment := getattr(options, name))]
+    return " ".join(asked) or "it is empty"
 
 
 @click.command("convert", short_help=COMMANDS["convert"], epilog=_EXAMPLES)
@@ -133,7 +143,7 @@ def command(
 
     for option, moment in (("since", since), ("until", until)):
         try:
-            times.resolve(moment or 0, 0, 0)
+            times.resolve(0 if moment is None else moment, 0, 0)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=f"--{option}") from None
     options = Options(to, merge, events, since, until, time, format_name)
@@ -146,7 +156,10 @@ def command(
             lost, problems = lost + sum(result.lost.values()), problems + sum(result.problems.values())
             if result.status == "failed":
                 failed += 1
-                click.echo(f"ltt-relay convert: {result.trace}: {result.error}", err=True)
+                where = "" if result.error.startswith(result.trace) else f"{result.trace}: "
+                click.echo(f"ltt-relay convert: {where}{result.error}", err=True)
+            elif not result.records:
+                click.echo(f"ltt-relay convert: {result.trace}: no records: {_asked(options)}", err=True)
             if result.missing:
                 click.echo(f"ltt-relay convert: {result.trace}: knows no {', '.join(result.missing)}", err=True)
     click.echo(

@@ -8,6 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,6 +49,22 @@ class _Task:
 
 def _failed(path: Path, output: Path, error: str) -> Result:
     return Result(str(path), str(output), "failed", error=error)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold interrupts back: a process that is started meanwhile has none before it knows what to do then."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which lets interrupts through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Crowd:
@@ -105,7 +122,8 @@ class _Crowd:
 
     def _submit(self, task: _Task) -> None:
         try:
-            self._futures[task.submit(self._executor, self._options)] = task
+            with _uninterrupted():  # a pool starts its processes when there is something to do
+                self._futures[task.submit(self._executor, self._options)] = task
         except BrokenExecutor:
             self._executor = self._make()
             task.attempts -= 1
@@ -158,9 +176,11 @@ def _pool(jobs: int) -> MakeExecutor:
 
 def _prepare() -> None:
     """Prepare one of several processes."""
-    frugal()
     # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    frugal()
     # The others have the CPUs already; and each thread has a window in memory.
     os.environ.setdefault("LTT_RELAY_THREADS", "1")
 

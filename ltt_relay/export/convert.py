@@ -139,6 +139,8 @@ def chosen_events(trace: Trace, options: Options) -> tuple[list[str], list[str]]
 
 def explain(error: Exception) -> str:
     """Return an error in words: of what nobody foresaw, its kind too."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) if isinstance(error, UserError | UnknownEventError) else f"{type(error).__name__}: {error}"
 
 

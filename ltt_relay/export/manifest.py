@@ -45,6 +45,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return head, rows
 
 
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say what is another in first lines; of the options, which."""
+    before, now = ({**line, **line.get("options", {})} for line in (before, now))
+    return [
+        f"{key} {before.get(key)!r}, now {now.get(key)!r}"
+        for key in dict.fromkeys([*before, *now])
+        if key != "options" and before.get(key) != now.get(key)
+    ]
+
+
 class Manifest:
     """The manifest in a directory, to be written; `done` has what it says already, by trace."""
 
@@ -60,13 +70,18 @@ class Manifest:
         head = {"schema": SCHEMA, "tool": f"ltt-relay {ltt_relay.__version__}", "options": options}
         head = json.loads(json.dumps(head))
         before: dict[str, Any] = {}
-        if self.path.exists():
+        try:
             before, self.done = read(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # the first, or told below
+        except OSError as error:
+            raise ConvertError(f"{self.path} cannot be read: {error.strerror}") from error
+        if before:
             if self.done and not resume:
                 raise ConvertError(f"{self.path} exists: choose another directory, or go on with --resume")
             before = before if self.done else {}  # nothing came of it: it is begun anew
         if before and before != head:
-            changed = [f"{key} {before.get(key)!r}, now {head[key]!r}" for key in head if before.get(key) != head[key]]
+            changed = _changes(before, head)
             raise ConvertError(f"{self.path} is of another conversion: {'; '.join(changed)}; --resume needs the same")
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -79,12 +94,26 @@ class Manifest:
         whole = self.path.read_bytes().rfind(b"\n") + 1 if before else 0
         self._file.truncate(whole)
         if not before:
-            self.add(head)
+            try:
+                self.add(head)
+            except ConvertError:
+                self._file.close()
+                raise
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a line, and see it on disk."""
-        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-        os.fsync(self._file.fileno())
+        """Append a line, and see it on disk.
+
+        Raises:
+            ConvertError: it cannot be written, for want of space maybe.
+
+        """
+        line = memoryview((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise ConvertError(f"{self.path} cannot be written to: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ltt_relay.decode import Trace
 from ltt_relay.decode.identity import identity, reopen
 from ltt_relay.export.convert import PARTS, WINDOW, Options, Result, begin, clear, finish, write
 from ltt_relay.export.files import MERGED
@@ -86,12 +87,18 @@ class Assembly:
     def finish(self) -> Result:
         """Complete the files."""
         try:
-            finish(self._trace, self.result, self._sink)
+            # Others read the records: what is wrong with files that are shorter by now, a trace opened anew tells.
+            trace = Trace(self.path, self.options.format) if self._shrunk() else self._trace
+            finish(trace, self.result, self._sink)
         finally:
             self._sink.close()
         shutil.rmtree(self.output / PARTS)  # with what a killed worker left there
         self.result.seconds = round(time.monotonic() - self._begun, 3)
         return self.result
+
+    def _shrunk(self) -> bool:
+        now = identity(self.path)
+        return any(now.get(name, [0])[0] < size for name, (size, _) in self.result.identity.items())
 
     def abandon(self) -> None:
         """End what runs, and remove what there is."""

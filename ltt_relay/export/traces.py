@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from ltt_relay.export.manifest import ConvertError
+from ltt_relay.export.manifest import MANIFEST, ConvertError
 from ltt_relay.formats import ltt3, registry
 from ltt_relay.formats.loaded import LoadError
 
@@ -49,17 +49,25 @@ def _files(module: ModuleType, directory: Path) -> list[Path]:
 
 
 def _below(root: Path, output: Path) -> Iterator[Path]:
-    """Yield the traces at or below a directory, relative to it; what was converted is none."""
-    for directory, subdirectories, _ in os.walk(root):
+    """Yield the traces at or below a directory, relative to it; what a conversion wrote is none.
+
+    What cannot be read may be one: it is told when it is converted.
+    """
+    unreadable: list[OSError] = []
+    for directory, subdirectories, names in os.walk(root, onerror=unreadable.append):
         path = Path(directory)
-        if path.resolve() == output and path != root:
+        if path != root and (MANIFEST in names or path.resolve() == output):
             subdirectories.clear()
             continue
-        traces = _traces(path)
+        try:
+            traces = _traces(path)
+        except OSError:
+            traces = [path]
         yield from (trace.relative_to(root) for trace in traces)
         if traces:
             subdirectories.clear()
         subdirectories.sort()
+    yield from (Path(error.filename).relative_to(root) for error in unreadable)
 
 
 def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> list[tuple[Path, Path]]:
@@ -74,8 +82,10 @@ def find_traces(roots: Iterable[Path], output: Path, whole: bool = False) -> lis
     roots = list(roots)
     taken: dict[Path, Path] = {}
     for root in roots:
-        if not root.exists():
-            raise ConvertError(f"{root}: no such file or directory")
+        try:
+            root.stat()
+        except OSError as error:
+            raise ConvertError(f"{root}: {error.strerror}") from error
         above = Path(root.resolve().name) if len(roots) > 1 else Path()
         for part in _below(root, output.resolve()) if root.is_dir() and not whole else [Path()]:
             target = output / above / part

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +89,9 @@ def test_globs_and_state_records_are_merged_too(trace: Path, tmp_path: Path) -> 
         ("convert TRACE -o TRACE/metadata", 1, "metadata is not a directory: choose another with -o"),
         ("convert TRACE -o /proc/none", 1, "/proc/none cannot be written to"),
         ("convert TRACE -o OUT --since noon", 2, "Invalid value for --since: 'noon' is no time"),
+        ("convert TRACE -o OUT --since=", 2, "Invalid value for --since: '' is no time"),
+        ("convert TRACE -o OUT --since +9", 0, "TRACE: no records: --since +9"),
+        ("convert TRACE/events_0 -o OUT", 1, "it is a stream of a trace of LTT 3.0: name its directory"),
         ("convert TRACE -o OUT --event sched_swich", 1, "no event 'sched_swich' in trace"),
         ("dump TRACE --packet 999", 1, "no packet 999 in it: the last is packet 3"),
         ("dump OTHER", 1, "no packets in it"),
@@ -97,9 +103,9 @@ def test_wrong_usage_says_what_to_do(trace: Path, tmp_path: Path, words: str, st
     (tmp_path / "other/file").write_bytes(bytes(1000))
     places = {"TRACE": str(trace), "OUT": str(tmp_path / "out"), "OTHER": str(tmp_path / "other")}
     for name, path in places.items():
-        words = words.replace(name, path)
+        words, said = words.replace(name, path), said.replace(name, path)
     done = CliRunner().invoke(main, words.split())
-    assert (done.exit_code, done.exception.__class__) == (status, SystemExit)
+    assert (done.exit_code, isinstance(done.exception, SystemExit)) == (status, status > 0)
     assert said in done.stderr
 
 
@@ -195,7 +201,7 @@ def test_a_broken_trace_is_a_failure_of_its_own_and_resume_does_the_rest(tmp_pat
     next(convert([root], output, Options()))  # the rest never comes, as after a kill
     with pytest.raises(ConvertError, match="--resume"):
         list(convert([root], output, Options()))
-    with pytest.raises(ConvertError, match="another conversion: options"):
+    with pytest.raises(ConvertError, match="another conversion: to 'csv', now 'jsonl'"):
         list(convert([root], output, Options("jsonl"), resume=True))
     with (output / "manifest.jsonl").open("a") as manifest:
         manifest.write('{"trace": "cut off by a ki')
@@ -320,7 +326,7 @@ def test_an_interrupt_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "Traceback" not in said
+    assert "Traceback" not in said  # of a process that was about to start
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert len({json.loads(line)["trace"] for line in manifest.read_text().splitlines()[1:]}) == 40
     assert not list((tmp_path / "out").rglob(f"*{UNFINISHED}"))
@@ -370,3 +376,86 @@ def test_memory_that_was_freed_goes_back_to_the_machine() -> None:
     freed, sparse = map(int, done.stdout.split())
     assert freed < 16
     assert sparse < 8
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    """Without root's right to read everything."""
+    if os.geteuid():
+        yield
+        return
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def test_directories_that_cannot_be_read_are_failures_that_are_told(tmp_path: Path) -> None:
+    """They were passed over in silence, with status 0."""
+    _many(tmp_path / "in", 2)
+    list(convert([tmp_path / "in"], tmp_path / "first", Options()))  # so that all compiled code is at hand
+    output = tmp_path / "out"
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    output.mkdir()
+    output.chmod(0o777)
+    closed, listed = tmp_path / "in" / "closed", tmp_path / "in" / "listed"
+    for directory, mode in ((closed, 0o000), (listed, 0o444)):
+        write_trace(directory / "trace", 100, cpus=1)
+        directory.chmod(mode)
+    try:
+        with _nobody():
+            results = {result.trace: result for result in convert([tmp_path / "in"], output, Options())}
+            with pytest.raises(ConvertError, match="Permission denied"):
+                find_traces([closed / "trace"], output)
+            (alone,) = convert([closed], output / "alone", Options())
+    finally:
+        closed.chmod(0o755)
+        listed.chmod(0o755)
+    assert sum(result.status == "done" for result in results.values()) == 2
+    assert results[str(closed)].error == f"{closed}: Permission denied"
+    assert "Permission denied" in results[str(listed)].error
+    assert (len(results), alone.status) == (4, "failed")
+
+
+def test_what_a_conversion_wrote_is_no_trace(tmp_path: Path) -> None:
+    """Its state_task.csv was taken for the states of one."""
+    _many(tmp_path, 2)
+    list(convert([tmp_path], tmp_path / "out", Options()))
+    assert [path.name for path, _ in find_traces([tmp_path], tmp_path / "again")] == ["t0", "t1"]
+
+
+def test_a_full_disk_is_told_and_later_gone_on_with(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest that could not be written was a traceback."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(ConvertError, match=r"manifest\.jsonl cannot be written to: No space left"):
+            list(convert([trace], tmp_path, Options()))
+        patched.setattr(Manifest, "add", lambda self, row: None)
+        (result,) = convert([trace], tmp_path, Options())
+        assert (result.status, result.error) == ("failed", "No space left on device")
+    (result,) = convert([trace], tmp_path, Options(), resume=True)
+    assert (result.status, result.records) == ("done", 5212)
+    assert not [file for file in tmp_path.iterdir() if file.name.endswith(UNFINISHED)]
+
+
+def test_a_file_that_shrinks_while_others_read_it_is_told(tmp_path: Path) -> None:
+    """The one who puts the parts together had counted it when it was whole."""
+    path = write_trace(tmp_path / "t", 5000, cpus=2, packet_size=16384)
+    assembly = parts.Assembly(path, tmp_path / "out", Options())
+    with (path / "events_1").open("r+b") as file:
+        file.truncate(20_000)
+    for number, window in enumerate(assembly.windows):
+        assembly.add(number, parts.convert_part(path, tmp_path / "out", Options(), assembly.events, *window))
+    result = assembly.finish()
+    assert result.records < 5000
+    assert result.problems["truncated"] == 1
