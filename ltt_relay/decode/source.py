@@ -346,6 +346,8 @@ class Source:
         if (held_by < 0).any():
             held_by = self.counts()[self._of_events()].sum(axis=1, dtype=np.int64)
         # Text is about as long in a frame as in its packet, however few the records are.
+        # More than its bytes can hold are damage, and would be cut into as many windows.
+        held_by = np.minimum(held_by, found["content"] // self.walker.shortest)
         held_by = np.maximum(held_by, found["content"] // _BYTES_A_RECORD)
         yield from pairwise([since, *_cuts(found["begin"], found["end"], held_by, records, since, until), until])
 

@@ -217,11 +217,12 @@ def run(count: int = 20_000_000, runs: int = 5, captured: Path | None = None) ->
         print("CPU ns a record: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
         _threads(bench, trace, count, size)
         tenth = write_trace(Path(work) / "tenth", count // 10)
-        short, long = (bench.ours("iter_frames", path) for path in (tenth, trace))
-        print(
-            f"iter_frames, {count // 10} and {count} records: {short['seconds']:.3f} and {long['seconds']:.3f} s, "
-            f"peak {short['peak'] / 1e6:.0f} and {long['peak'] / 1e6:.0f} MB"
-        )
+        for case in ("iter_frames", "iter_merged"):
+            short, long = (bench.ours(case, path) for path in (tenth, trace))
+            print(
+                f"{case}, {count // 10} and {count} records: {short['seconds']:.3f} and {long['seconds']:.3f} s, "
+                f"peak {short['peak'] / 1e6:.0f} and {long['peak'] / 1e6:.0f} MB"
+            )
         if captured is not None:
             n = ltt_relay.open(captured).info["records"]
             size = sum(file.stat().st_size for file in captured.iterdir() if file.is_file())

@@ -34,6 +34,10 @@ def _iterated(path: str) -> int:
     return sum(len(frame) for part in ltt_relay.open(path).iter_frames(max_bytes="64 MB") for frame in part.values())
 
 
+def _iter_merged(path: str) -> int:
+    return sum(map(len, ltt_relay.open(path).iter_merged(max_bytes="64 MB")))
+
+
 def _range(path: str) -> Frames:
     trace = ltt_relay.open(path)
     begin, end = trace.info["begin"], trace.info["end"]
@@ -87,6 +91,7 @@ CASES: dict[str, Callable[[str], Any]] = {
     "rare event": _rare,
     "1 % range": _range,
     "iter_frames": _iterated,
+    "iter_merged": _iter_merged,
     "merged": lambda path: ltt_relay.open(path).merged(),
 }
 
