@@ -216,6 +216,7 @@ class Writer:
         self._filled = np.zeros(len(self.texts), np.int64)
         self._window = np.zeros((2, len(layout.plan.events)), np.int64)
         self._state = np.array([_FIRST_SPAN, 0])
+        self._ranked = any("rank" in base for base in layout.selection.base.values())
         self._most = -1
         self._make_room(0)
 
@@ -249,7 +250,7 @@ class Writer:
         """Make room for so many entries at once; memory is used where it is written."""
         plan, kinds = self._layout.plan, self._layout.kinds
         self._most = most
-        self._order = Order.empty(most)
+        self._order = Order.empty(most, self._ranked)
         parts_of = int(np.diff(plan.first)[kinds].max(initial=0))
         self._parts = np.empty((2, parts_of * most), np.int64)
         self._noted = np.empty((2, len(self.texts), most), np.int64)

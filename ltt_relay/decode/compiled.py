@@ -5,6 +5,9 @@ Compiled functions follow a plan given as arrays, so that they are compiled once
 changes in a function's own file only, so they call each other within a file, or call those of `SHARED`, whose text is
 part of the cache directory's name. All of them release the GIL, and check every offset against the packet's end before
 they read: a corrupt trace costs rows of `problems`, never a read out of bounds.
+
+They count no references, which would be an atomic addition for each array of each call: as much as walking takes. So
+none can make an array: they are given room, or take it from the stack (`memory.on_stack`).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Files of this directory whose compiled functions those of other files call.
 SHARED: Final = ("memory.py", "parts.py", "entries.py", "gather.py", "trouble.py")
+_HOW: Final = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
 def _cache_directory() -> Path | None:
@@ -68,9 +72,9 @@ def _kept_in(directory: Path) -> Iterator[None]:
 def compiled(function: _F) -> _F:
     """Compile with Numba what Python calls: without the GIL, and kept on disk if there is a place for it."""
     if _DIRECTORY is None:
-        return numba.njit(nogil=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(**_HOW)(function)  # type: ignore[no-any-return]
     with _kept_in(_DIRECTORY):
-        return numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **_HOW)(function)  # type: ignore[no-any-return]
 
 
 def inner(function: _F) -> _F:
@@ -78,4 +82,4 @@ def inner(function: _F) -> _F:
 
     Without code of its own and a way in from Python, all are compiled in three quarters of the time.
     """
-    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(no_cpython_wrapper=True, **_HOW)(function)  # type: ignore[no-any-return]

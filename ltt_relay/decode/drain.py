@@ -20,7 +20,7 @@ __all__ = ("FULL", "drain")
 #: What `drain` returns if there is no room for the records of a kind.
 FULL: Final = -1
 #: Records that are put in order at once, about; and the longest span of time in which that is tried, in ns.
-_AT_ONCE: Final = 4096
+_AT_ONCE: Final = 8192
 _LONGEST: Final = SPAN
 
 
@@ -44,12 +44,12 @@ def _texts(
 def drain(
     buf8: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray,
     cursor: np.ndarray, last: np.ndarray, high: int, state: np.ndarray, keys: np.ndarray, spare: np.ndarray,
-    in_time: np.ndarray, in_place: np.ndarray, in_stop: np.ndarray, in_tid: np.ndarray, in_kind: np.ndarray,
+    digits: np.ndarray, in_time: np.ndarray, in_place: np.ndarray, in_tid: np.ndarray, in_entry: np.ndarray,
     in_rank: np.ndarray, first: np.ndarray, count: np.ndarray, row: np.ndarray, limit: np.ndarray, kinds: np.ndarray,
     edges: np.ndarray, steps: np.ndarray, program: np.ndarray, part_first: np.ndarray, text_edges: np.ndarray,
     text_part: np.ndarray, starts: np.ndarray, sizes: np.ndarray, text_starts: np.ndarray, text_sizes: np.ndarray,
-    filled: np.ndarray, tables: np.ndarray, names: np.ndarray, always: np.ndarray, times: np.ndarray,
-    codes: np.ndarray, enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
+    filled: np.ndarray, tables: np.ndarray, names: np.ndarray, always: np.ndarray, times: np.ndarray, codes: np.ndarray,
+    enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
 ) -> int:  # fmt: skip
     """Store the columns of all entries before `high`, those of kind k from row[k] on; returns how many, or FULL.
 
@@ -65,8 +65,8 @@ def drain(
             return done
         upto = min(low + state[0], high)
         n = order(
-            time, place, stop, tid, kind, cursor, last, low, upto, keys, spare, in_time, in_place, in_stop, in_tid,
-            in_kind, in_rank, first, count,
+            time, place, tid, kind, cursor, last, low, upto, keys, spare, digits, in_time, in_place, in_tid, in_entry,
+            in_rank, first, count,
         )  # fmt: skip
         if upto < high:
             asked = state[0] * _AT_ONCE // n
@@ -81,10 +81,10 @@ def drain(
                 return -1
             if part_first[k] < part_first[k + 1]:
                 locate(
-                    buf8, in_place, in_stop, f, m, program, part_first[k], part_first[k + 1], starts, sizes
+                    buf8, in_place, stop, in_entry, f, m, program, part_first[k], part_first[k + 1], starts, sizes
                 )  # fmt: skip
             gather(
-                buf8, in_time, in_place, in_tid, in_kind, in_rank, f, m, state[1], row[k],
+                buf8, in_time, in_place, in_tid, in_entry, in_rank, kind, f, m, state[1], row[k],
                 steps[edges[which] : edges[which + 1]], starts, sizes, tables, names, always, times, codes,
                 enum_places, enum_data, out,
             )  # fmt: skip

@@ -58,21 +58,26 @@ class Entries(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Buffers of `order`: keys, twice; and the entries in order, with the rank of each in time."""
+    """Buffers of `order`: keys, twice; how many have each digit; and by place in the order, what most columns need.
+
+    entry: which it is; rank: the place in time, or no room for it, if nobody asks.
+    """
 
     keys: np.ndarray
     spare: np.ndarray
+    digits: np.ndarray
     time: np.ndarray
     place: np.ndarray
-    stop: np.ndarray
     tid: np.ndarray
-    kind: np.ndarray
+    entry: np.ndarray
     rank: np.ndarray
 
     @classmethod
-    def empty(cls, n: int) -> Order:
+    def empty(cls, n: int, ranked: bool) -> Order:
         """Return room for n entries."""
-        return cls(np.empty(n, np.int64), np.empty(n, np.int64), *Entries.empty(n), np.empty(n, np.uint32))
+        keys, spare, time, place, tid, entry = (np.empty(n, kind) for kind in ("i8", "i8", "i8", "u4", "i4", "u4"))
+        digits, rank = np.empty((3, 1 << DIGIT), np.int32), np.empty(n if ranked else 0, np.uint32)
+        return cls(keys, spare, digits, time, place, tid, entry, rank)
 
 
 @inner
@@ -128,10 +133,10 @@ def _collect(
 
 @inner
 def order(
-    time: np.ndarray, place: np.ndarray, stop: np.ndarray, tid: np.ndarray, kind: np.ndarray, cursor: np.ndarray,
-    last: np.ndarray, low: int, high: int, keys: np.ndarray, spare: np.ndarray, in_time: np.ndarray,
-    in_place: np.ndarray, in_stop: np.ndarray, in_tid: np.ndarray, in_kind: np.ndarray, in_rank: np.ndarray,
-    first: np.ndarray, count: np.ndarray,
+    time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, cursor: np.ndarray, last: np.ndarray,
+    low: int, high: int, keys: np.ndarray, spare: np.ndarray, digits: np.ndarray, in_time: np.ndarray,
+    in_place: np.ndarray, in_tid: np.ndarray, in_entry: np.ndarray, in_rank: np.ndarray, first: np.ndarray,
+    count: np.ndarray,
 ) -> int:  # fmt: skip
     """Put the entries of packets from `low`, the earliest, to before `high` in order, and step over them; how many.
 
@@ -145,7 +150,7 @@ def order(
     passes = (bits + 10) // 11
     width = (bits + passes - 1) // passes
     size = 1 << width
-    digits = np.zeros((3, size), np.int32)
+    digits[:, :size] = 0
     n, ordered = _collect(time, kind, cursor, last, low, high, width, keys, digits, count)
     # A digit of the time after the other, from the last on: each pass keeps the order that those before made.
     a, b = keys, spare
@@ -175,10 +180,10 @@ def order(
         put(first, k, to + 1)
         put(in_time, to, at(time, e))
         put(in_place, to, at(place, e))
-        put(in_stop, to, at(stop, e))
         put(in_tid, to, at(tid, e))
-        put(in_kind, to, at(kind, e))
-        put(in_rank, to, np.uint32(i))
+        put(in_entry, to, np.uint32(e))
+        if in_rank.size:
+            put(in_rank, to, np.uint32(i))
     for k in range(count.size):
         first[k] -= count[k]
     return n

@@ -19,6 +19,7 @@ from ltt_relay.decode.memory import (
     load16,
     load32,
     load64,
+    on_stack,
     put,
     store16,
     store32,
@@ -198,8 +199,8 @@ def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, 
 
 @inner
 def _base(
-    f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
-    out: np.ndarray, t: int,
+    f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, entry: np.ndarray, rank: np.ndarray,
+    kind: np.ndarray, out: np.ndarray, t: int,
 ) -> None:  # fmt: skip
     """Store what the entries from f on say themselves."""
     if code == 12:
@@ -207,7 +208,7 @@ def _base(
             store64(out, 8 * (t + i), np.uint64(at(time, f + i) + offset))
     elif code == 13:
         for i in range(m):
-            store16(out, 2 * (t + i), np.uint16(at(kind, f + i) >> 16))
+            store16(out, 2 * (t + i), np.uint16(at(kind, at(entry, f + i)) >> 16))
     elif code == 14:
         for i in range(m):
             store32(out, 4 * (t + i), np.uint32(at(tid, f + i)))
@@ -221,20 +222,20 @@ def _base(
 
 @inner
 def gather(
-    buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, kind: np.ndarray, rank: np.ndarray,
-    first: int, count: int, ranked: int, row: int, steps: np.ndarray, starts_of_parts: np.ndarray,
+    buf8: np.ndarray, time: np.ndarray, place: np.ndarray, tid: np.ndarray, entry: np.ndarray, rank: np.ndarray,
+    kind: np.ndarray, first: int, count: int, ranked: int, row: int, steps: np.ndarray, starts_of_parts: np.ndarray,
     sizes_of_parts: np.ndarray, tables: np.ndarray, starts: np.ndarray, always: np.ndarray, times: np.ndarray,
     codes: np.ndarray, enum_places: np.ndarray, enum_data: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Store the columns of `count` entries of one kind, those from `first` on, from `row` on.
 
-    steps: the kind's rows of `batch.Step`; ranked: records before those of this window; starts_of_parts,
-    sizes_of_parts: of all parts but the first, one behind the other. A column after the other, in blocks whose records
-    stay in the nearest cache.
+    time to rank are in order, as `entries.Order` has them; kind is by entry, and has the CPU. steps: the kind's rows of
+    `batch.Step`; ranked: records before those of this window; starts_of_parts, sizes_of_parts: of all parts but the
+    first, one behind the other. A column after the other, in blocks whose records stay in the nearest cache.
     """
-    here = np.empty(256, np.int64)
-    there = np.empty(256, np.int64)
-    values = np.empty(256, np.int64)
+    here = on_stack(256)
+    there = on_stack(256)
+    values = on_stack(256)
     for b in range(0, count, 256):
         m = min(256, count - b)
         f = first + b
@@ -244,7 +245,7 @@ def gather(
             part, code, o, size, signed, big, to, table, width, mask = steps[j]
             t = to + row + b
             if code >= 12:
-                _base(f, m, code, ranked if code == 16 else o, time, tid, kind, rank, out, t)
+                _base(f, m, code, ranked if code == 16 else o, time, tid, entry, rank, kind, out, t)
                 continue
             begin = here
             if part > 0:

@@ -16,13 +16,15 @@ import llvmlite.ir
 import numba
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from ltt_relay.decode.compiled import inner
 
 __all__ = (
-    "SLACK", "at", "integer", "load16", "load32", "load64", "put", "store16", "store32", "store64", "swap16", "swap32",
-    "swap64", "trailing_zeros",
+    "SLACK", "at", "integer", "load16", "load32", "load64", "on_stack", "put", "store16", "store32", "store64",
+    "swap16", "swap32", "swap64", "trailing_zeros",
 )  # fmt: skip
 
 
@@ -114,6 +116,25 @@ def trailing_zeros(typing: Any, value: Any) -> Any:
         return builder.cttz(arguments[0], llvmlite.ir.Constant(llvmlite.ir.IntType(1), 1))
 
     return types.uint64(types.uint64), code
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def on_stack(typing: Any, size: Any) -> Any:
+    """Return an array of `size` (a constant) int64, filled with anything, that is there until the caller returns."""
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    kind = types.Array(types.int64, 1, "C")
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = llvmlite.ir.IntType(64)
+        data = cgutils.alloca_once(builder, word, size=size.literal_value)
+        array = context.make_array(kind)(context, builder)
+        populate_array(
+            array, data=data, shape=[word(size.literal_value)], strides=[word(8)], itemsize=word(8), meminfo=None
+        )  # fmt: skip
+        return array._getvalue()
+
+    return kind(size), code
 
 
 def _checked_at(array: np.ndarray, i: int) -> Any:

@@ -15,16 +15,18 @@ from typing import Final
 import numpy as np
 
 from ltt_relay.decode.compiled import inner
-from ltt_relay.decode.memory import at, integer, load64, put, trailing_zeros
+from ltt_relay.decode.memory import at, integer, load64, on_stack, put, trailing_zeros
 
 __all__ = (
-    "ABSENT", "ALIGN", "ALWAYS", "COUNTED", "CSTRING", "FIXED", "IF_EQUAL", "IF_ROOM", "MAX_PARTS", "PREFIXED",
-    "REST", "WIDTH", "fits", "holds", "locate", "nul",
+    "ABSENT", "ALIGN", "ALWAYS", "COUNTED", "CSTRING", "FIXED", "IF_EQUAL", "IF_ROOM", "MAX_PARTS", "PLACES",
+    "PREFIXED", "REST", "WIDTH", "fits", "holds", "locate", "nul",
 )  # fmt: skip
 
 #: The size of a part that a record does not have.
 ABSENT: Final = -1
 MAX_PARTS: Final = 64
+#: Room for something of each part.
+PLACES: Final = MAX_PARTS + 1
 
 # Columns of a program: what it is; its bytes, or those of an item, of the length before it, or of the alignment; that
 # length's or count's sign and byte order; where the count is: part, offset, size; whether it ends at a NUL.
@@ -154,12 +156,15 @@ def _is_there(buf8: np.ndarray, at: int, program: np.ndarray, r: int) -> bool:
 
 @inner
 def locate(
-    buf8: np.ndarray, place: np.ndarray, stop: np.ndarray, from_: int, count: int, program: np.ndarray, first: int,
-    last: int, starts: np.ndarray, sizes: np.ndarray,
+    buf8: np.ndarray, place: np.ndarray, stop: np.ndarray, entry: np.ndarray, from_: int, count: int,
+    program: np.ndarray, first: int, last: int, starts: np.ndarray, sizes: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill starts and sizes, at (part - 1) * count + i, for `count` entries from `from_` on that are known to fit."""
-    begin = np.empty(last - first + 1, np.int64)
-    size = np.empty(last - first + 1, np.int64)
+    """Fill starts and sizes, at (part - 1) * count + i, for the payloads of `count` records that are known to fit.
+
+    They begin at place[from_ + i] and end at stop[entry[from_ + i]].
+    """
+    begin = on_stack(PLACES)
+    size = on_stack(PLACES)
     row = program[first]
     head = row[15]
     one = last - first == 1 and row[8] == 0
@@ -175,12 +180,12 @@ def locate(
         for i in range(count):
             a = np.int64(at(place, from_ + i)) + head
             put(starts, i, a)
-            put(sizes, i, nul(buf8, a, np.int64(at(stop, from_ + i))) - a)
+            put(sizes, i, nul(buf8, a, np.int64(at(stop, at(entry, from_ + i)))) - a)
         return
     if one and row[0] == 4:
         for i in range(count):
             a = np.int64(at(place, from_ + i)) + head
-            end = np.int64(at(stop, from_ + i))
+            end = np.int64(at(stop, at(entry, from_ + i)))
             put(starts, i, a)
             put(sizes, i, (nul(buf8, a, end) if row[7] != 0 else end) - a)
         return
@@ -208,9 +213,8 @@ def locate(
                 pos += program[r, 1] if there else 0
         return
     for i in range(count):
-        fits(
-            buf8, np.int64(at(place, from_ + i)), np.int64(at(stop, from_ + i)), program, first, last, begin, size
-        )  # fmt: skip
-        for part in range(1, begin.size):
+        a, end = np.int64(at(place, from_ + i)), np.int64(at(stop, at(entry, from_ + i)))
+        fits(buf8, a, end, program, first, last, begin, size)
+        for part in range(1, last - first + 1):
             starts[(part - 1) * count + i] = begin[part]
             sizes[(part - 1) * count + i] = size[part]

@@ -14,9 +14,9 @@ import numpy as np
 from ltt_relay.decode import parts
 from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.entries import Entries, Wanted
-from ltt_relay.decode.memory import at, integer, put
+from ltt_relay.decode.memory import at, integer, on_stack, put
 from ltt_relay.decode.packets import END_UNKNOWN, TASK_UNKNOWN, packet_key
-from ltt_relay.decode.parts import MAX_PARTS, holds
+from ltt_relay.decode.parts import PLACES, holds
 from ltt_relay.decode.plan import EventPlan, Place, Plan
 from ltt_relay.decode.timeline import Switches, Timeline, fill_tasks
 from ltt_relay.decode.trouble import report
@@ -84,8 +84,8 @@ def _settle(
     What cannot be is a payload too short for its members of variable place, and a time that no clock can have: it would
     end the merge, and with it all that follow.
     """
-    starts = np.empty(MAX_PARTS + 1, np.int64)
-    sizes = np.empty(MAX_PARTS + 1, np.int64)
+    starts = on_stack(PLACES)
+    sizes = on_stack(PLACES)
     for p in range(bounds.size - 1):
         if bounds[p] == bounds[p + 1]:
             continue

@@ -20,6 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ltt_relay.decode.compiled import compiled, inner
+from ltt_relay.decode.memory import on_stack
 
 # Operations: integers by width and sign; a time; text and bytes between two offsets; a dictionary's code; a list of 64
 # bits a member.
@@ -289,7 +290,7 @@ def text_rows(
     """
     base = np.int64(out.ctypes.data)
     room = base + out.size - _MARGIN
-    seconds = np.zeros(3, np.int64)
+    seconds = on_stack(3)
     second_text = np.int64(seconds.ctypes.data)
     second = np.int64(-(1 << 62))
     fixed = np.int64(constants.ctypes.data)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ltt_relay.decode.compiled import compiled, inner
 from ltt_relay.decode.entries import Entries, Wanted
-from ltt_relay.decode.memory import SLACK, at, load32, load64, put
-from ltt_relay.decode.parts import ALWAYS, COUNTED, CSTRING, MAX_PARTS, holds
+from ltt_relay.decode.memory import SLACK, at, load32, load64, on_stack, put
+from ltt_relay.decode.parts import ALWAYS, COUNTED, CSTRING, PLACES, holds
 from ltt_relay.decode.plan import EventPlan, Plan
 from ltt_relay.formats.base import LengthFraming
 from ltt_relay.formats.layout import UnsupportedFieldError
@@ -62,8 +62,8 @@ def _count(
     """
     found = 0
     unknown = counts.shape[1] - 1
-    starts = np.empty(MAX_PARTS + 1, np.int64)
-    sizes = np.empty(MAX_PARTS + 1, np.int64)
+    starts = on_stack(PLACES)
+    sizes = on_stack(PLACES)
     for packet in range(begin.size):
         a = begin[packet]
         stop = end[packet]
@@ -116,21 +116,20 @@ def _count(
 @compiled
 def _find(
     buf8: np.ndarray, begin: np.ndarray, end: np.ndarray, pk_time: np.ndarray, pk_end: np.ndarray, pk_tid: np.ndarray,
-    pk_cpu: np.ndarray, pk_ids: np.ndarray, kinds: np.ndarray, bits: np.ndarray, since: int, until: int, header: int,
-    kind_of_id: np.ndarray, facts: np.ndarray, need: np.ndarray, program: np.ndarray, part_first: np.ndarray,
-    switch_next: int, first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray, stop: np.ndarray,
-    tid: np.ndarray, kind: np.ndarray,
+    pk_cpu: np.ndarray, pk_ids: np.ndarray, kinds: np.ndarray, asked: np.ndarray, bits: np.ndarray, since: int,
+    until: int, header: int, kind_of_id: np.ndarray, facts: np.ndarray, need: np.ndarray, program: np.ndarray,
+    part_first: np.ndarray, switch_next: int, first: np.ndarray, last: np.ndarray, time: np.ndarray, place: np.ndarray,
+    stop: np.ndarray, tid: np.ndarray, kind: np.ndarray,
 ) -> bool:  # fmt: skip
     """Write entries of packet p from first[p] on, up to last[p], which is set; returns whether time steps back.
 
     bits: of each kind that of its id in pk_ids, the ids that the packet's header lists: a range of events finds packets
-    by those, so what is not among them is damage. pk_tid is the task running at the packet's begin, -2 if the packet
-    does not tell every switch. The next task's id is looked for in each payload, so the buffer has SLACK bytes behind
-    its last packet.
+    by those, so what is not among them is damage; asked: room for what is left of `kinds`. pk_tid is the task running
+    at the packet's begin, -2 if the packet does not tell every switch. The next task's id is looked for in each
+    payload, so the buffer has SLACK bytes behind its last packet.
     """
-    starts = np.empty(MAX_PARTS + 1, np.int64)
-    sizes = np.empty(MAX_PARTS + 1, np.int64)
-    asked = np.empty(kinds.size, np.bool_)
+    starts = on_stack(PLACES)
+    sizes = on_stack(PLACES)
     back = False
     for p in range(begin.size):
         a = begin[p]
@@ -243,9 +242,9 @@ class LengthWalker:
         back = _find(  # type: ignore[call-arg]
             buffer.view(np.uint8), starts + packets["first"], starts + packets["content"],
             # Numba tells the column of one packet from that of many, unless it is copied, and would compile twice.
-            *(packets[name].astype(np.int64) for name in ("begin", "end", "tid", "cpu", "ids")), kinds, self._bits,
-            wanted.since, wanted.until, self._header, self._kind_of_id, self._facts, self._need, self._plan.program,
-            self._plan.first, self._next, first, last, *entries,
+            *(packets[name].astype(np.int64) for name in ("begin", "end", "tid", "cpu", "ids")), kinds,
+            np.empty_like(kinds), self._bits, wanted.since, wanted.until, self._header, self._kind_of_id, self._facts,
+            self._need, self._plan.program, self._plan.first, self._next, first, last, *entries,
         )  # fmt: skip
         if back:
             entries.sort(first, last)

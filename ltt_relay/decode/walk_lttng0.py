@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from ltt_relay.decode.compiled import compiled, inner
-from ltt_relay.decode.memory import integer, put
-from ltt_relay.decode.parts import MAX_PARTS, fits
+from ltt_relay.decode.memory import integer, on_stack, put
+from ltt_relay.decode.parts import PLACES, fits
 from ltt_relay.decode.plan import Plan
 from ltt_relay.decode.records import Records, RecordWalker
 from ltt_relay.decode.trouble import report
@@ -52,8 +52,8 @@ def _find(
     trouble: np.ndarray,
 ) -> int:  # fmt: skip
     """Find the records of each packet; returns how many rows of trouble there were."""
-    starts = np.empty(MAX_PARTS + 1, np.int64)
-    sizes = np.empty(MAX_PARTS + 1, np.int64)
+    starts = on_stack(PLACES)
+    sizes = on_stack(PLACES)
     n = 0
     bad = 0
     for p in range(begin.size):

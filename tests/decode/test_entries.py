@@ -30,24 +30,24 @@ def test_entries_come_by_kind_then_time_then_packet(span: int) -> None:
     time = 5 + np.sort(generator.integers(0, span, (packets, n)), axis=1).reshape(-1)
     kind = generator.integers(0, kinds, packets * n).astype(np.uint32)
     entries.time[:], entries.kind[:] = time, kind
-    for array in (entries.place, entries.stop, entries.tid):
+    for array in (entries.place, entries.tid):
         array[:] = np.arange(packets * n)
+    given = entries.time, entries.place, entries.tid, entries.kind
     cursor = np.arange(packets) * n
     last = cursor + n
     first, count = np.zeros(kinds, np.int64), np.zeros(kinds, np.int64)
     seen = 0
     for high in (int(np.median(time)) + 1, 5 + span):
-        room = Order.empty(packets * n)
+        room = Order.empty(packets * n, ranked=True)
         expected = [e for p in range(packets) for e in range(cursor[p], last[p]) if time[e] < high]
         ranks = {e: rank for rank, e in enumerate(sorted(expected, key=lambda e: time[e]))}
         expected.sort(key=lambda e: (kind[e], time[e]))
         low = earliest(time, cursor, last)
         assert low == min((time[e] for e in expected), default=1 << 62)
-        found = order(*entries, cursor, last, low, max(high, low), *room, first, count) if expected else 0
-        for array in (room.place, room.stop, room.tid):
+        found = order(*given, cursor, last, low, max(high, low), *room, first, count) if expected else 0
+        for array in (room.place, room.tid, room.entry):
             assert array[:found].tolist() == expected
         assert room.time[:found].tolist() == time[expected].tolist()
-        assert room.kind[:found].tolist() == kind[expected].tolist()
         assert room.rank[:found].tolist() == [ranks[e] for e in expected]
         assert count.sum() == found or not expected
         assert not found or first.tolist() == (np.cumsum(count) - count).tolist()
@@ -60,8 +60,9 @@ def test_records_behind_a_step_back_of_time_stay_behind() -> None:
     entries.time[:], entries.kind[:] = [10, 30, 20, 40], 0
     entries.place[:] = np.arange(4)
     cursor, last = np.array([0]), np.array([4])
-    room, first, count = Order.empty(4), np.zeros(1, np.int64), np.zeros(1, np.int64)
-    assert order(*entries, cursor, last, 10, 25, *room, first, count) == 1
-    assert order(*entries, cursor, last, 30, 40, *room, first, count) == 2
+    given = entries.time, entries.place, entries.tid, entries.kind
+    room, first, count = Order.empty(4, ranked=False), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    assert order(*given, cursor, last, 10, 25, *room, first, count) == 1
+    assert order(*given, cursor, last, 30, 40, *room, first, count) == 2
     assert room.place[:2].tolist() == [1, 2]
     assert room.time[:2].tolist() == [30, 20]
