@@ -5,6 +5,10 @@ python -m tests.bench.bench_decode [--records N] [--runs N] [--trace DIR]
 
 Ours are timed inside the process, from open() to frames that are alive, after a short trace was decoded; theirs as
 whole commands, whose start is some hundredths of a second. Page cache warm on both sides.
+
+Either side runs twice in each turn: as the machine is, and right behind a process that used 1 GiB and gave it back
+("memory touched"), as a virtual machine may have to ask its host for memory first (`decode_case.touch_memory`). What is
+asked for in parts, and the stages, are measured with memory touched.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import ltt_relay
 from ltt_relay.decode.ltt3 import Ltt3Source
 from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, PACKET, records
 from ltt_relay.testing import write_trace
+from tests.bench.decode_case import touch_memory
 
 _BT2 = """
 import sys, bt2
@@ -42,6 +47,7 @@ print(n)
 """
 _SMALL = 200_000
 _FEW = 20_000
+_MEMORY = {False: "memory as it is", True: "memory touched"}
 
 
 class _Bench:
@@ -52,16 +58,19 @@ class _Bench:
         self._cache = work / "cache"
         self.ours("frames", self.small)  # compiles
 
-    def ours(self, case: str, trace: Path, threads: int = 1) -> dict[str, Any]:
+    def ours(self, case: str, trace: Path, threads: int = 1, touched: bool = True) -> dict[str, Any]:
         """Run one case once."""
         command = [sys.executable, "-m", "tests.bench.decode_case", case, str(trace), str(self.small)]
+        command += ["touched"] if touched else []
         shutil.rmtree(self._cache / "ltt-relay" / "counts", ignore_errors=True)
         found = self._run(command, threads, {"LTT_RELAY_THREADS": str(threads), "XDG_CACHE_HOME": str(self._cache)})
         result: dict[str, Any] = json.loads(found)
         return result
 
-    def theirs(self, *command: str) -> tuple[float, float]:
+    def theirs(self, *command: str, touched: bool = False) -> tuple[float, float]:
         """Seconds of wall clock and of CPU that a command takes."""
+        if touched:
+            touch_memory()
         begun, before = time.perf_counter(), os.times()
         self._run(list(command), 1, {})
         after = os.times()
@@ -110,22 +119,31 @@ def _make_rare(trace: Path, every: int) -> int:
 
 
 def _beside_peers(bench: _Bench, trace: Path, count: int, size: int) -> None:
-    """All frames beside babeltrace2 to nothing, in turns; then each once: text, bt2 in Python, construct, memcpy."""
-    frames, dummy = [], []
+    """All frames beside babeltrace2 to nothing, in turns; then each once: text, bt2 in Python, construct."""
+    frames: dict[bool, list[dict[str, Any]]] = {touched: [] for touched in _MEMORY}
+    dummy: dict[bool, list[tuple[float, float]]] = {touched: [] for touched in _MEMORY}
     for _ in range(bench.runs):
-        frames.append(bench.ours("frames", trace))
-        dummy.append(bench.theirs("babeltrace2", str(trace), "-o", "dummy"))
-    seconds = [run["seconds"] for run in frames]
-    out, peak = frames[0]["bytes"], max(run["peak"] for run in frames)
-    assert frames[0]["records"] >= count
-    _line("all frames, 1 thread", seconds, count, size, f"peak {peak / 1e6:.0f} MB, frames {out / 1e6:.0f} MB")
-    cpu = [run["cpu"] for run in frames]
-    _line("  the same, CPU time", cpu, count, size)
-    wall, theirs = ([run[i] for run in dummy] for i in range(2))
-    _line("babeltrace2 to nothing", wall, count, size, f"ratio {median(wall) / median(seconds):.1f}")
-    _line("  the same, CPU time", theirs, count, size, f"ratio {median(theirs) / median(cpu):.1f}")
+        for touched in (False, True):
+            frames[touched].append(bench.ours("frames", trace, touched=touched))
+            dummy[touched].append(bench.theirs("babeltrace2", str(trace), "-o", "dummy", touched=touched))
+    out, peak = frames[False][0]["bytes"], max(run["peak"] for run in frames[False])
+    assert frames[False][0]["records"] >= count
+    print(f"frames: {out / 1e6:.0f} MB, peak of the process {peak / 1e6:.0f} MB")
+    for touched, name in _MEMORY.items():
+        seconds = [run["seconds"] for run in frames[touched]]
+        cpu = [run["cpu"] for run in frames[touched]]
+        wall, theirs = ([run[i] for run in dummy[touched]] for i in range(2))
+        copies = [bench.ours(f"memcpy {out} 1", trace, touched=touched)["seconds"] for _ in range(bench.runs)]
+        limit = f"frames take {median(seconds) / median(copies):.1f} times"
+        print(name)
+        _line("  all frames, 1 thread", seconds, count, size)
+        _line("    the same, CPU time", cpu, count, size)
+        _line("  babeltrace2 to nothing", wall, count, size, f"ratio {median(wall) / median(seconds):.1f}")
+        _line("    the same, CPU time", theirs, count, size, f"ratio {median(theirs) / median(cpu):.1f}")
+        _line("  memcpy of the frames' bytes", copies, count, out, limit)
+    whole = median(run["seconds"] for run in frames[False])
     text, _ = bench.theirs("babeltrace2", str(trace), "-o", "text", "-w", "/dev/null")
-    _line("babeltrace2 to text", [text], count, size, f"ratio {text / median(seconds):.1f}")
+    _line("babeltrace2 to text", [text], count, size, f"ratio {text / whole:.1f}")
     small = sum(file.stat().st_size for file in bench.small.iterdir())
     if Path("/usr/bin/python3").exists():
         bt2, _ = bench.theirs("/usr/bin/python3", "-c", _BT2, str(bench.small))
@@ -133,10 +151,6 @@ def _beside_peers(bench: _Bench, trace: Path, count: int, size: int) -> None:
     begun = time.perf_counter()
     some = sum(found.event != "packet" for found in itertools.islice(records(bench.small), _FEW))
     _line(f"construct ({some} records)", [time.perf_counter() - begun], some, small * some // _SMALL)
-    copies = [bench.ours(f"memcpy {out} 1", trace)["seconds"] for _ in range(bench.runs)]
-    _line(
-        "memcpy of the frames' bytes", copies, count, out, f"frames take {median(seconds) / median(copies):.1f} times"
-    )
 
 
 def _parts(bench: _Bench, trace: Path, count: int, size: int) -> float:
@@ -155,14 +169,16 @@ def _threads(bench: _Bench, trace: Path, count: int, size: int) -> None:
         print("threads: this process has one CPU")
         return
     out = bench.ours("frames", trace)["bytes"]
-    one, two, copy1, copy2 = [], [], [], []
-    for _ in range(bench.runs):
-        one.append(bench.ours("frames", trace, 1)["seconds"])
-        copy1.append(bench.ours(f"memcpy {out} 1", trace, 1)["seconds"])
-        two.append(bench.ours("frames", trace, 2)["seconds"])
-        copy2.append(bench.ours(f"memcpy {out} 2", trace, 2)["seconds"])
-    gain, limit = median(one) / median(two), median(copy1) / median(copy2)
-    _line("all frames, 2 threads", two, count, size, f"gain {gain:.2f}, memcpy's {limit:.2f}: {gain / limit:.2f} of it")
+    for touched, name in _MEMORY.items():
+        taken: dict[tuple[str, int], list[float]] = {}
+        for _ in range(bench.runs):
+            for threads in (1, 2):
+                for case in ("frames", f"memcpy {out} {threads}"):
+                    seconds = bench.ours(case, trace, threads, touched)["seconds"]
+                    taken.setdefault((case.split()[0], threads), []).append(seconds)
+        gain, limit = (median(taken[case, 1]) / median(taken[case, 2]) for case in ("frames", "memcpy"))
+        told = f"{name}: gain {gain:.2f}, memcpy's {limit:.2f}: {gain / limit:.2f} of it"
+        _line("all frames, 2 threads", taken["frames", 2], count, size, told)
 
 
 def _same(bench: _Bench, trace: Path) -> None:
