@@ -27,7 +27,7 @@ __all__ = ("AT_ONCE", "FullError", "Job", "Output", "Selection", "Step", "Walker
 #: The first span of time whose records are put in order at once, in ns; the next are as long as they turn out to be.
 _FIRST_SPAN = 1 << 20
 #: Bytes of packets that are read before those of their records are decoded that no later packet can precede.
-WINDOW = 1 << 20
+WINDOW = 1 << 21
 #: Bytes of packets that are all read before room is made for their records, just as many as there are.
 AT_ONCE = 6 << 20
 

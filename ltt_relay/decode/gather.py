@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ltt_relay.decode.compiled import inner
+from ltt_relay.decode.compiled import inlined, inner
 from ltt_relay.decode.memory import (
     at,
     integer,
@@ -102,7 +102,7 @@ def _name_then(
     return -1
 
 
-@inner
+@inlined
 def _names(
     values: np.ndarray, m: int, time: np.ndarray, f: int, base: int, size: int, starts: np.ndarray,
     always: np.ndarray, times: np.ndarray, codes: np.ndarray,
@@ -138,7 +138,7 @@ def _enum(values: np.ndarray, m: int, data: np.ndarray, first: int, size: int, l
         put(values, i, a - first if a < first + size and data[a] == value else -1)
 
 
-@inner
+@inlined
 def _read(
     buf8: np.ndarray, place: np.ndarray, m: int, o: int, size: int, signed: bool, big: bool, whole: bool,
     values: np.ndarray,
@@ -154,7 +154,7 @@ def _read(
         put(values, i, integer(buf8, at(place, i) + o, size, signed, big) if there else 0)
 
 
-@inner
+@inlined
 def _store(values: np.ndarray, m: int, out: np.ndarray, width: int, t: int) -> None:
     """Store m integers of `width` bytes."""
     if width == 1:
@@ -171,7 +171,7 @@ def _store(values: np.ndarray, m: int, out: np.ndarray, width: int, t: int) -> N
             store64(out, 8 * (t + i), np.uint64(at(values, i)))
 
 
-@inner
+@inlined
 def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, t: int, code: int) -> None:
     """Copy m integers at offset o of what begins at `place` to t and on."""
     if code == 2:
@@ -197,7 +197,7 @@ def _copy(buf8: np.ndarray, place: np.ndarray, m: int, o: int, out: np.ndarray, 
             store64(out, 8 * (t + i), swap64(buf8, at(place, i) + o))
 
 
-@inner
+@inlined
 def _base(
     f: int, m: int, code: int, offset: int, time: np.ndarray, tid: np.ndarray, entry: np.ndarray, rank: np.ndarray,
     kind: np.ndarray, out: np.ndarray, t: int,
