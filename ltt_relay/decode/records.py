@@ -259,6 +259,8 @@ class RecordWalker(abc.ABC):
         #: index does not have them, the times of its first and last record.
         self.last: dict[tuple[int, int, int], int] = {}
         self.spans: dict[tuple[int, int, int], tuple[int, int]] = {}
+        #: The same where those are not within what the index says.
+        self.outside: dict[tuple[int, int, int], tuple[int, int]] = {}
         #: What `count` adds all switches to, where a CPU's are not in the same file as its other records, and what is
         #: made of them.
         self.switches: list[Switches] | None = None
@@ -312,6 +314,9 @@ class RecordWalker(abc.ABC):
             self.last[packet_key(packets[i])] = int(last[i])
         for i in np.flatnonzero(packets["end"] == END_UNKNOWN):
             self.spans[packet_key(packets[i])] = int(low[i]), int(high[i])
+        outside = (low < packets["begin"]) | (high > packets["end"])
+        for i in np.flatnonzero(outside & (packets["end"] != END_UNKNOWN) & (bounds[:-1] < bounds[1:])):
+            self.outside[packet_key(packets[i])] = int(low[i]), int(high[i])
         return found
 
     def enter(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -101,8 +102,9 @@ def _cuts(begin: np.ndarray, end: np.ndarray, held_by: np.ndarray, most: int, si
 class Source:
     """One trace through its format.
 
-    packets (dtype `packets.PACKETS`) are sorted by stream, CPU, then time; `wall_offset` is wall clock minus the
-    trace's clock in ns, `problems` what is wrong so far.
+    packets (dtype `packets.PACKETS`) are sorted by stream, CPU, then time; `reach` is the same, but begins and ends
+    are those of the records, where these are not within. `wall_offset` is wall clock minus the trace's clock in ns,
+    `problems` what is wrong so far.
     """
 
     def __init__(self, path: Path, loaded: Loaded, plan: Plan | None = None) -> None:
@@ -126,7 +128,7 @@ class Source:
     def set_packets(self, packets: np.ndarray) -> np.ndarray:
         """Take the index; returns the order in which its rows were sorted."""
         order = np.lexsort((packets["sequence"], packets["begin"], packets["cpu"], packets["stream"]))
-        self.packets = packets.take(order)
+        self.packets = self.reach = packets.take(order)
         self.order = order
         self._counts = np.zeros((packets.size, len(self.plan.events) + 1), np.uint32)
         self._counted = np.zeros(packets.size, np.bool_)
@@ -239,6 +241,10 @@ class Source:
                 running, cpu = TASK_UNKNOWN, int(row["cpu"])
             row["tid"] = running
             running = walker.last.get(key, running)
+        self.reach = self.packets.copy() if walker.outside else self.packets
+        for row in self.reach if walker.outside else ():
+            low, high = walker.outside.get(packet_key(row), (row["begin"], row["end"]))
+            row["begin"], row["end"] = min(row["begin"], low), max(row["end"], high)
 
     def _trouble(
         self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, trouble: np.ndarray
@@ -280,8 +286,9 @@ class Source:
 
     def select(self, kinds: Sequence[int], since: int, until: int, cpus: Iterable[int] | None) -> np.ndarray:
         """Return the rows of packets that can hold such records: by stream, time, CPU and the bitmap of ids."""
-        self._tell_times()
-        packets = self.packets
+        if isinstance(self.walker, RecordWalker):
+            self.counts()
+        packets = self.reach
         chosen = (packets["begin"] < until) & (packets["end"] >= since)
         chosen &= np.isin(packets["stream"], sorted({self.plan.events[k].event.stream for k in kinds}))
         mask = np.uint64(0)
@@ -315,7 +322,7 @@ class Source:
                 rows = rows[self.counts()[rows][:, list(kinds)].any(axis=1)]
             outputs |= self._run(
                 batch.Job(
-                    self.plan, self.walker, part, tables, self.files, self.packets[rows], since, until, offset
+                    self.plan, self.walker, part, tables, self.files, self.reach[rows], since, until, offset
                 ), rows,
             )  # fmt: skip
         return outputs
@@ -355,7 +362,7 @@ class Source:
         self, kinds: Sequence[int], since: int, until: int, cpus: Iterable[int] | None
     ) -> tuple[list[tuple[int, int]], int]:
         """Cut a range of time into spans of some megabytes of packets with such records; and in how many threads."""
-        packets = self.packets.take(self.select(kinds, since, until, cpus))
+        packets = self.reach.take(self.select(kinds, since, until, cpus))
         if not packets.size:
             return [(since, until)], 1
         # Packets that reach beyond a span are read again for the next: most should not.
@@ -395,7 +402,8 @@ class Source:
         ends = packets["offset"] + packets["content"]
         sizes = np.zeros(len(self.files), np.int64)
         for number in np.unique(packets["file"]).tolist():
-            sizes[number] = self.files[number].stat().st_size
+            with suppress(OSError):  # it has gone: it has no bytes
+                sizes[number] = self.files[number].stat().st_size
         cut = np.flatnonzero(ends > sizes[packets["file"]])
         if not cut.size:
             return

@@ -256,7 +256,7 @@ class Trace(Mapping[str, pd.DataFrame]):
 
     def edges(self, windows: Sequence[tuple[Moment | None, Moment | None]], time: TimeKind = "utc") -> list[int]:
         """Return the times between which windows lie, one more than there are, in ns; the last is a record's own."""
-        packets = self._source.packets
+        packets = self._source.reach
         begin, end = (int(packets["begin"].min()), int(packets["end"].max())) if packets.size else (0, 0)
         low, high = self._range(windows[0][0], windows[-1][1])
         first = max(low, begin)

@@ -37,7 +37,7 @@ def _values(frame: pd.DataFrame, column: str) -> list[Any]:
 
 
 def assert_same(path: Path, oracle: Iterable[Parsed]) -> ltt_relay.Trace:
-    """Compare every field of every record; returns the trace."""
+    """Compare every field of every record, and windows of time with the whole; returns the trace."""
     trace = ltt_relay.open(path)
     frames = trace.frames(time="ns")
     expected: dict[str, list[Parsed]] = {}
@@ -62,5 +62,9 @@ def assert_same(path: Path, oracle: Iterable[Parsed]) -> ltt_relay.Trace:
                     named = set(frame[column].cat.categories)
                     told = [value if value in named else None for value in told]
                 assert _values(frame, column) == told, f"{name}.{field}"
+    windows = list(trace.iter_frames(time="ns", max_bytes=sum(map(len, frames.values())) * 80 // 4))
+    for name, frame in frames.items():
+        parts = [window[name] for window in windows if name in window]
+        pd.testing.assert_frame_equal(pd.concat(parts or [frame[:0]], ignore_index=True), frame)
     assert trace.merged()["timestamp"].is_monotonic_increasing
     return trace
