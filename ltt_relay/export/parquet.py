@@ -104,7 +104,8 @@ class _Table:
             self._aside.unlink()
         self._sizes, self._held, self.held, self._waiting = [], [], 0, 0
         tables = [pa.ipc.open_stream(buffer).read_all() for buffer in waiting]
-        self._writer.write_table(pa.concat_tables(tables).combine_chunks(), row_group_size=_ROWS)
+        # The writer keeps a buffer as long as the longest chunk it has seen, so these are left as they are.
+        self._writer.write_table(pa.concat_tables(tables).unify_dictionaries(), row_group_size=_ROWS)
 
     def close(self) -> OutputFile:
         """Write what is left; returns the file."""
@@ -112,6 +113,7 @@ class _Table:
             self._write()
         self._writer.close()
         self._sink.close()
+        del self._writer, self._sink  # and with them the buffers of the last row group
         return self.file
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
@@ -157,6 +158,25 @@ def test_parquet_of_many_windows_and_kinds_has_few_row_groups(
             groups += file.num_row_groups
             assert file.num_row_groups <= table.nbytes // 30_000 + 2
     assert groups > len(whole)
+
+
+def test_parquet_of_many_kinds_holds_no_more_after_their_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writer kept a buffer as long as its row group: of 300 kinds, a GiB, and the process was killed."""
+    monkeypatch.setattr(parquet, "_HELD", 1 << 20)
+    monkeypatch.setattr(parquet, "_GROUP", 4 << 20)
+    table = pa.table({name: pa.array(range(1000), kind) for name, kind in (("a", pa.uint16()), ("b", pa.int64()))})
+    before = pa.total_allocated_bytes()
+    sink = parquet.ParquetSink(tmp_path, False, tmp_path / ".parts")
+    for _ in range(2 * (4 << 20) // table.nbytes):
+        sink.write({f"kind{n}": table for n in range(10)})
+    assert pa.total_allocated_bytes() - before < 8 << 20
+    files = sink.finish()
+    sink.close()
+    assert pa.total_allocated_bytes() - before < 4 << 20
+    assert len(files) == 10
+    assert pyarrow.parquet.read_metadata(tmp_path / "kind0.parquet").num_row_groups in {2, 3}
 
 
 def test_events_and_times_are_selected_as_frames_does(trace: Path, tmp_path: Path) -> None:
