@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a shell offers for words of a command: events and sessions. Never an error; what is not known is not offered."""
+"""What a shell offers for the words of a command line. Never an error; what is not known is not offered."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltt_relay.errors import UserError
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-__all__ = ("events", "sessions")
+__all__ = ("events", "filters", "pids", "programs", "sessions", "users")
 
 
 def events(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -54,3 +56,58 @@ def sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     except OSError:
         return []
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+
+
+def programs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer programs for the first word of a command, files for the others."""
+    from click.shell_completion import CompletionItem
+
+    if not incomplete or "/" in incomplete or ctx.params.get(param.name or ""):
+        return [CompletionItem(incomplete, type="file")]
+    names = set()
+    for directory in os.get_exec_path():
+        try:
+            names |= {entry.name for entry in os.scandir(directory) if entry.name.startswith(incomplete)}
+        except OSError:
+            continue
+    return [CompletionItem(name) for name in sorted(names)]
+
+
+def users(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the users of this machine."""
+    import pwd
+
+    from click.shell_completion import CompletionItem
+
+    names = sorted({account.pw_name for account in pwd.getpwall()})
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def pids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the processes that run, with their names."""
+    from click.shell_completion import CompletionItem
+
+    found = []
+    for path in sorted(Path("/proc").glob("[0-9]*")):
+        try:
+            if path.name.startswith(incomplete):
+                found.append(CompletionItem(path.name, help=(path / "comm").read_text().strip()))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def filters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the keys of filters."""
+    from click.shell_completion import CompletionItem
+
+    keys = {
+        "tid=": "threads",
+        "tgid=": "processes",
+        "comm=": "names of tasks",
+        "uid=": "users, as numbers",
+        "cgroup=": "control groups",
+        "cpu=": "CPUs, as 0,2-3",
+        "follow=1": "children, too",
+    }
+    return [CompletionItem(key, help=text) for key, text in keys.items() if key.startswith(incomplete)]

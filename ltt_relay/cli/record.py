@@ -114,11 +114,19 @@ _REMEDIES = {
 @click.option(
     "-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after this."
 )
-@click.option("-p", "--pid", "pids", multiple=True, type=int, metavar="PID", help="Only this process. Repeatable.")
+@click.option(
+    *("-p", "--pid", "pids"),
+    multiple=True,
+    type=int,
+    shell_complete=completing.pids,
+    metavar="PID",
+    help="Only this process. Repeatable.",
+)
 @click.option(
     "--filter",
     "filters",
     multiple=True,
+    shell_complete=completing.filters,
     metavar="KEY=VALUE",
     help="Only what passes: tid= tgid= comm= uid= cgroup= cpu=, commas between values; follow=1: children, too. "
     "Repeatable, all must hold. [default with CMD: CMD and its children]",
@@ -138,9 +146,9 @@ _REMEDIES = {
 )
 @click.option("--klog", is_flag=True, help="Take along the kernel's log, from the boot on.")
 @click.option("--evlog", is_flag=True, help="Take along the event log.")
-@click.option("-u", "--user", metavar="NAME", help="Run CMD as that user.")
+@click.option("-u", "--user", shell_complete=completing.users, metavar="NAME", help="Run CMD as that user.")
 @click.option("--live/--no-live", default=None, help="Show counters. [default: on a terminal without CMD]")
-@click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")
+@click.argument("cmd", nargs=-1, type=click.UNPROCESSED, shell_complete=completing.programs, metavar="[-- CMD...]")
 def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     """Record the kernel's events into DIR until CMD ends, the duration is over, or Ctrl-C.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli import COMMANDS, completing, examples
 
 __all__ = ("command",)
 
@@ -62,7 +62,9 @@ _EXAMPLES = examples(
     help="Keep the kernel's console log there.",
 )
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="How to run the guest. [default: auto]")
-@click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@click.argument(
+    "cmd", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completing.programs, metavar="-- CMD..."
+)
 def command(
     kernel: str,
     cpus: int | None,

@@ -125,6 +125,9 @@ def test_completion_scripts_are_the_shells(shell: str, environment: dict[str, st
         (["ltt-relay", "list", "class:sys"], {"class:syscall"}),
         (["ltt-relay", "record", "--n-subbufs-"], {"--n-subbufs-max"}),
         (["ltt-relay", "module", "un"], {"unload"}),
+        (["ltt-relay", "record", "-u", "nobod"], {"nobody"}),
+        (["ltt-relay", "record", "--filter", "fol"], {"follow=1"}),
+        (["ltt-relay", "record", "--", "unam"], {"uname"}),
     ],
 )
 def test_bash_completes(words: list[str], offered: set[str], environment: dict[str, str]) -> None:
