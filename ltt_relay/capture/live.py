@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -61,12 +61,34 @@ class Rates:
         return [*rows, total]
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    fill = "-" if row["fill"] is None else f"{row['fill']:.0f} %"
+def _cells(row: dict[str, Any]) -> dict[str, str]:
     lost = f"{row['lost']:,}"
     if row["lost"]:
         lost += f" ({100 * row['lost'] / row['events']:.1f} %)"
-    return [f"{row['events']:,}", f"{row['rate']:,.0f}/s", f"{row['bytes'] / 1e6:,.1f} MB", fill, lost]
+    return {
+        "CPU": str(row["cpu"]),
+        "events": f"{row['events']:,}",
+        "rate": f"{row['rate']:,.0f}/s",
+        "read": f"{row['bytes'] / 1e6:,.1f} MB",
+        "buffers": "-" if row["fill"] is None else f"{row['fill']:.0f} %",
+        "lost": lost,
+    }
+
+
+#: What a narrow terminal does without, first what goes first: a number is never cut, and losses are always told.
+_DISPENSABLE: Final = ("read", "buffers", "events", "rate")
+
+
+def _size(stream: TextIO) -> os.terminal_size:
+    """Columns and lines of the terminal that is written to, whatever the other streams are."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        size = os.terminal_size((80, 24))
+    columns, lines = (os.environ.get(name, "") for name in ("COLUMNS", "LINES"))
+    return os.terminal_size(
+        (int(columns) if columns.isdigit() else size.columns or 80, int(lines) if lines.isdigit() else size.lines or 24)
+    )
 
 
 class LineDisplay:
@@ -83,10 +105,21 @@ class LineDisplay:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY
-        events, rate, size, fill, lost = _cells(self._rates.look(session)[-1])
+        cells = _cells(self._rates.look(session)[-1])
         seconds = time.monotonic() - self._rates.begin
-        text = f"{seconds:6.1f} s  {events} events  {rate}  {size}  buffers {fill}  lost {lost}"
-        self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        parts = {
+            "seconds": f"{seconds:6.1f} s",
+            "events": f"{cells['events']} events",
+            "rate": cells["rate"],
+            "read": cells["read"],
+            "buffers": f"buffers {cells['buffers']}",
+            "lost": f"lost {cells['lost']}",
+        }
+        room = _size(self._stream).columns - 1
+        for name in (*_DISPENSABLE, "seconds"):
+            if len("  ".join(parts.values())) > room:
+                del parts[name]
+        self._stream.write(f"\r\x1b[K{'  '.join(parts.values())[:room]}")
         self._stream.flush()
 
     def close(self) -> None:
@@ -110,14 +143,15 @@ class TableDisplay:
 
         self._rates = Rates()
         self._next = 0.0
+        self._stream = stream
         self._live = Live(console=Console(file=stream, force_terminal=True), auto_refresh=False, transient=True)
-        self._live.start()
 
     def update(self, session: Session) -> None:
         """See `Display`."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY
+        self._live.start()  # not before: it hides the cursor, and who interrupts the start gets no chance to show it
         self._live.update(self._table(self._rates.look(session)), refresh=True)
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
@@ -126,18 +160,24 @@ class TableDisplay:
         table = Table(
             title=f"{time.monotonic() - self._rates.begin:.1f} s, Ctrl-C ends", title_justify="left", box=None
         )
-        for name in ("CPU", "events", "rate", "read", "buffers", "lost"):
-            table.add_column(name, justify="right")
-        room = max(1, shutil.get_terminal_size().lines - 6)
+        size = _size(self._stream)
         cpus = [row for row in rows[:-1] if row["events"]]
         # The busiest, if not all fit.
-        shown = sorted(sorted(cpus, key=lambda row: -row["rate"])[:room], key=lambda row: int(row["cpu"]))
-        for row in shown:
+        busiest = sorted(cpus, key=lambda row: -row["rate"])[: max(1, size.lines - 6)]
+        shown = [*sorted(busiest, key=lambda row: int(row["cpu"])), rows[-1]]
+        cells = [_cells(row) for row in shown]
+        widths = {name: max(len(name), *(len(row[name]) for row in cells)) + 2 for name in cells[0]}
+        for name in _DISPENSABLE:
+            if sum(widths.values()) > size.columns:
+                del widths[name]
+        for name in widths:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row, texts in zip(shown[:-1], cells[:-1], strict=True):
             style = "bold red" if row["lost"] else "yellow" if (row["fill"] or 0) > 50 else None
-            table.add_row(str(row["cpu"]), *_cells(row), style=style)
-        if len(cpus) > len(shown):
-            table.add_row("…", f"{len(cpus) - len(shown)} more", "", "", "", "")
-        table.add_row("all", *_cells(rows[-1]), style="bold")
+            table.add_row(*(texts[name] for name in widths), style=style)
+        if len(cpus) > len(busiest):
+            table.add_row("…", f"{len(cpus) - len(busiest)} more")
+        table.add_row(*(cells[-1][name] for name in widths), style="bold")
         return table
 
     def close(self) -> None:

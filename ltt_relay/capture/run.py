@@ -144,6 +144,7 @@ class Recording:
         try:
             if request.attach:
                 session.read("control")
+                session.require_unread()
             else:
                 session.create()
                 made = True

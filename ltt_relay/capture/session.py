@@ -182,6 +182,8 @@ class Session:
                 os.write(descriptor, text.encode())
             finally:
                 os.close(descriptor)
+        except FileNotFoundError:
+            raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
             reason = self.read("error") if (self.path / "error").exists() else ""
             raise CaptureError(f"{self.name}, {file}: {reason or error.strerror}") from error
@@ -238,6 +240,25 @@ class Session:
     def streams(self) -> list[Path]:
         """Return its packet files."""
         return sorted(self.path.glob(f"{self.stream_name}_*"), key=lambda path: int(path.name.partition("_")[2]))
+
+    def require_unread(self) -> None:
+        """Look whether somebody reads its packets.
+
+        Raises:
+            CaptureError: so it is.
+
+        """
+        for path in self.streams():
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    raise CaptureError(f"session {self.name} is being recorded: end its recorder first") from None
+                raise CaptureError(f"{path}: {error.strerror}") from error
+
+    def records_markers(self) -> bool:
+        """Return whether the event `marker` is enabled."""
+        return "marker" in {word.rpartition(":")[2] for word in self.read("events").split()}
 
     def remove(self) -> None:
         """End it; what was not read is gone."""

@@ -34,5 +34,9 @@ def command(text: str, name: str | None) -> None:
     targets = [Session(name)] if name else [session for session in sessions() if session.state == "running"]
     if not targets:
         raise CaptureError("no session is running: start one with ltt-relay record")
+    targets = [session for session in targets if session.records_markers()]
+    if not targets:
+        which = f"session {name} records no markers" if name else "none of the running sessions records markers"
+        raise CaptureError(f"{which}: ltt-relay record -e marker does, and so does record without -e")
     for session in targets:
         session.write("marker", text)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,6 +66,18 @@ _REMEDIES = {
 }
 
 
+def _parse_seconds(ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(f"{value} found, a number of seconds above 0 expected")
+    return seconds
+
+
 @click.command(
     "record",
     short_help=COMMANDS["record"],
@@ -111,9 +125,7 @@ _REMEDIES = {
     help="'EVENT [FIELD OP VALUE]... snapshot' saves a flight recorder, '… stop' ends the recording, when a record of "
     "the event meets the conditions; OP is == != < <= > >= or &.",
 )
-@click.option(
-    "-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after this."
-)
+@click.option("-d", "--duration", callback=_parse_seconds, metavar="SECONDS", help="End after this.")
 @click.option(
     *("-p", "--pid", "pids"),
     multiple=True,
@@ -161,6 +173,10 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     from ltt_relay.capture.session import Session, require_tracer
 
     _check(cmd, options)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the recording takes care of it, Ctrl-C ends this at once: an exception may be swallowed by an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     where, make_sink = _destination(output, options["remote"])
     require_tracer()
     try:
@@ -246,8 +262,17 @@ def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
     if options["everything"] and (options["pids"] or options["filters"]):
         raise click.UsageError("--all records the whole system: it excludes --pid and --filter")
     if options["attach"]:
-        names = ("mode", "name", "subbuf_size", "n_subbufs", "n_subbufs_max", "events", "pids", "filters")
-        given = [f"--{name.replace('_', '-')}" for name in names if _given(name)]
+        excluded = {
+            "mode": "--mode",
+            "name": "--session",
+            "subbuf_size": "--subbuf-size",
+            "n_subbufs": "--n-subbufs",
+            "n_subbufs_max": "--n-subbufs-max",
+            "events": "--event",
+            "pids": "--pid",
+            "filters": "--filter",
+        }
+        given = [option for name, option in excluded.items() if _given(name)]
         if given:
             raise click.UsageError(f"--attach takes a session as it is: it excludes {', '.join(given)}")
 

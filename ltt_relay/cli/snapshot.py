@@ -34,12 +34,15 @@ def command(session: str, output: Path, force: bool) -> None:
     """Save what the flight recorder SESSION holds into DIR; it goes on recording."""
     from ltt_relay.capture.note import Note
     from ltt_relay.capture.recorder import Recorder
-    from ltt_relay.capture.session import Session, require_tracer
+    from ltt_relay.capture.session import CaptureError, Session, require_tracer
     from ltt_relay.capture.sink import DirectorySink
 
     require_tracer()
     source = Session(session)
-    source.read("control")
+    if source.read("mode") != "flight":
+        raise CaptureError(
+            f"session {session} is no flight recorder: a stream is saved while it runs, by ltt-relay record"
+        )
     note = Note(session, {}, None)
     sink = DirectorySink(output, note.encode())
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,25 @@ def test_counters_are_shown_with_rate_fill_level_and_losses(kind: Any) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("kind", [LineDisplay, TableDisplay])
+@pytest.mark.parametrize("columns", [20, 40, 60, 80])
+def test_a_narrow_terminal_gets_fewer_counters_and_none_is_cut(
+    kind: Any, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At 40 columns, "2,802" once was shown as "2,8…".
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    display = kind(stream)
+    display.update(_Counting())
+    display.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "10 (10.0 %)" in text
+    assert "…" not in text
+    assert max(map(len, re.split(r"[\r\n]", text))) <= columns
+    fill = "10 %" in text.replace("10.0 %", "")
+    assert fill if columns == 80 else not fill if columns == 20 else True
+
+
 def test_without_rich_there_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert isinstance(make_display(io.StringIO()), LineDisplay)
@@ -196,12 +216,13 @@ print(*sorted(heavy & set(sys.modules)))
         (["--mode", "flight", "--save", "failure"], "needs a command to fail"),
         (["--user", "nobody"], "needs a command"),
         (["-a", "-p", "1"], "excludes --pid"),
-        (["--attach", "x", "-e", "syscall"], "excludes --events"),
+        (["--attach", "x", "-e", "syscall", "--session", "y"], "excludes --session, --event\n"),
         (["--trigger", "sys_exit ret < 0"], "stop or snapshot"),
         (["--trigger", "sys_exit ret < 0 snapshot"], "is for --mode flight"),
         (["--mode", "flight", "--klog"], "are for --mode stream"),
         (["--to", "udp://host"], "an address such as"),
-        (["-d", "0"], "Invalid value"),
+        (["-d", "0"], "0 found, a number of seconds above 0 expected"),
+        (["-d", "soon"], "soon found, a number"),
         (["--mode", "fast"], "stream"),
         (["--bogus"], "No such option"),
     ],

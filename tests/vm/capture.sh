@@ -55,6 +55,10 @@ ls -d /usr/lib/debug/boot /boot/System.map* >"$out/symbols" 2>/dev/null
 echo "== ended by Ctrl-C, a CPU unplugged and back meanwhile, the counters asked for"
 begin sigint -o "$out/sigint" -e sched -e syscall --live
 work 3
+try attach-busy relay record --attach sigint -o "$out/attach-busy" -d 1
+try no-marker relay marker --session sigint text
+try no-flight relay snapshot sigint -o "$out/no-flight"
+try no-session relay marker --session nobody text
 echo 0 >/sys/devices/system/cpu/cpu1/online
 work 3
 kill -USR1 $pid

@@ -97,6 +97,21 @@ def test_ctrl_c_flushes_everything_across_a_cpu_that_went_and_came(left: Path) -
     assert not (left / "symbols").read_text()
 
 
+def test_who_meddles_with_a_recording_is_told_and_does_it_no_harm(left: Path) -> None:
+    # --attach to a session that was being recorded stopped and removed it.
+    for name, said in (
+        ("attach-busy", "session sigint is being recorded: end its recorder first"),
+        ("no-marker", "session sigint records no markers: ltt-relay record -e marker does"),
+        ("no-flight", "session sigint is no flight recorder"),
+        ("no-session", "there is no session nobody"),
+    ):
+        assert _status(left, name) == 1
+        assert said in _said(left, name)
+    assert not (left / "attach-busy").exists()
+    assert not (left / "no-flight").exists()
+    assert _status(left, "sigint") == 0
+
+
 def test_a_full_disk_ends_the_recording_and_what_was_read_is_kept_in_whole_packets(left: Path) -> None:
     assert _status(left, "full") == 1
     said = _said(left, "full")
