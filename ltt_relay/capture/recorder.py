@@ -92,6 +92,8 @@ class Recorder:
                 self._state = os.open(self._session.path / "state_0", os.O_RDONLY)
             while data := os.read(self._state, CHUNK):
                 self._sink.append("state_0", memoryview(data))
+        except FileNotFoundError:
+            self._fail(f"session {self._session.name} was removed while it was recorded; what had been read is kept")
         except OSError as error:
             self._fail(f"{self._session.path}: {error.strerror}")
         except UserError as error:

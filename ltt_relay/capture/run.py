@@ -67,7 +67,7 @@ class Outcome:
     """How it ended.
 
     Attributes:
-        by: what ended it: "command", "duration", the name of a signal, or "failure".
+        by: what ended it: "command", "duration", "trigger", a signal's name, "removal" (of the session) or "failure".
         totals: the kernel's counters, all CPUs together.
         logs: those of the logs taken along.
         seconds: that it ran.
@@ -164,6 +164,7 @@ class Recording:
                 recorder.follow_names()
             if self._command:
                 self._command.go()
+            self.outcome.by = "failure"  # whatever happens from here on, what was recorded is kept
             self.outcome.by = self._watch(recorder, begin)
             self._finish(recorder, sink, begin)
         except UserError:
@@ -242,6 +243,8 @@ class Recording:
                 self._say(f"{recorder.failures[0]}: no longer recording; the command goes on")
                 for source in (self.session, *self._logs):
                     source.control("stop")
+            if not self.session.path.exists():
+                return "removal"
             if self._display:
                 self._display.update(self.session)
             if request.trigger and self._look_at_trigger():
@@ -324,7 +327,8 @@ class Recording:
 
     def _finish(self, recorder: Recorder, sink: Sink, begin: float) -> None:
         outcome, session = self.outcome, self.session
-        for source in (session, *self._logs):
+        gone = not session.path.exists()
+        for source in self._logs if gone else (session, *self._logs):
             source.control("stop")
         sink.stopping()
         self._offer_to_give_up(sink)
@@ -333,6 +337,9 @@ class Recording:
             self._display.close()
         if self._command and not self._command.ended():
             self._command.end()
+        if gone:
+            self._finish_without_session(recorder, sink)
+            return
         outcome.n_subbufs = int(session.read("n_subbufs"))
         if session.read("mode") == "flight":
             failed = self._command is not None and bool(self._command.status)
@@ -346,6 +353,19 @@ class Recording:
         outcome.totals = session.totals()
         outcome.logs = {log.name: log.totals() for log in self._logs}
         self._end_note(outcome.by, outcome.failures)
+        self._close(sink)
+
+    def _finish_without_session(self, recorder: Recorder, sink: Sink) -> None:
+        """Somebody has removed it: its counters are gone, and what was not read."""
+        outcome = self.outcome
+        outcome.failures += recorder.finish()
+        outcome.totals = {"produced": sink.records, "read": sink.records, "lost": 0, "overwritten": 0}
+        status = self._command.status if self._command else None
+        self._note.ended(outcome.by, status, [], outcome.totals, outcome.failures)
+        self._close(sink)
+
+    def _close(self, sink: Sink) -> None:
+        outcome = self.outcome
         outcome.size = sink.size
         outcome.records += sink.records
         try:

@@ -92,6 +92,13 @@ work 2
 try killed-status relay status --json
 try attach relay record --attach killed -o "$out/attached" -d 0.5
 
+echo "== the session removed"
+begin removed -o "$out/removed"
+work 3
+sleep 1
+try remove relay status --remove removed
+finish none
+
 echo "== collector gone and back"
 "$python" -m ltt_relay.cli collect -o "$out/collected" >"$out/collect.out" 2>"$out/collect.err" &
 collector=$!

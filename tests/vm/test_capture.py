@@ -112,6 +112,16 @@ def test_who_meddles_with_a_recording_is_told_and_does_it_no_harm(left: Path) ->
     assert _status(left, "sigint") == 0
 
 
+def test_a_session_that_is_removed_ends_its_recording_and_what_was_read_is_kept(left: Path) -> None:
+    # The recorder went on to wait for Ctrl-C, or, with its counters on a terminal, removed what it had saved.
+    assert _status(left, "remove") == 0
+    assert _status(left, "removed") == 1
+    assert "session removed was removed while it was recorded; what had been read is kept" in _said(left, "removed")
+    _whole(left / "removed")
+    assert _events(left / "removed") > 100
+    assert _note(left / "removed")["ended_by"] == "removal"
+
+
 def test_a_full_disk_ends_the_recording_and_what_was_read_is_kept_in_whole_packets(left: Path) -> None:
     assert _status(left, "full") == 1
     said = _said(left, "full")
