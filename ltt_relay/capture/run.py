@@ -74,7 +74,7 @@ class Outcome:
         n_subbufs: of each CPU, at the end.
         snapshots: where snapshots were saved, the last window not among them.
         saved: whether the sink has something.
-        size: bytes in it.
+        size: bytes in it and in the snapshots.
         records: of events in it and in the snapshots; less than the kernel's count of those read if it failed.
         failures: what went wrong, in words.
 
@@ -291,6 +291,7 @@ class Recording:
             failures = self._copy_frozen(sink, "snapshot")
             self.outcome.snapshots.append(sink.where)
             self.outcome.records += sink.records
+            self.outcome.size += sink.size
             self._say(f"{sink.where}: snapshot, {sink.size / 1e6:,.1f} MB")
             self.outcome.failures += failures
         except UserError as error:
@@ -366,7 +367,7 @@ class Recording:
 
     def _close(self, sink: Sink) -> None:
         outcome = self.outcome
-        outcome.size = sink.size
+        outcome.size += sink.size
         outcome.records += sink.records
         try:
             sink.close(self._note.encode())

@@ -310,6 +310,8 @@ def summary(where: str, outcome: Outcome) -> list[str]:
     produced, lost, overwritten = totals["produced"], totals["lost"], totals["overwritten"]
     rate = produced / outcome.seconds if outcome.seconds else 0
     if outcome.saved:
+        if outcome.snapshots:
+            where += f" and {len(outcome.snapshots)} snapshot{'s' * (len(outcome.snapshots) > 1)}"
         text = f"{where}: {outcome.records:,} events, {outcome.size / 1e6:,.1f} MB in {outcome.seconds:.1f} s"
     else:
         text = f"nothing saved: {produced:,} events in {outcome.seconds:.1f} s"

@@ -96,6 +96,13 @@ def test_losses_come_with_a_percentage_and_what_to_change() -> None:
     assert any("--subbuf-size" in line and line.startswith("10 ") for line in more)
 
 
+def test_snapshots_are_told_and_counted() -> None:
+    # Their events were, their bytes were not.
+    outcome = _outcome(lost=0)
+    outcome.snapshots = ["trace-1", "trace-2"]
+    assert summary("trace", outcome)[0].startswith("trace and 2 snapshots: 900 events, 25.0 MB")
+
+
 def test_without_losses_nothing_is_to_be_changed() -> None:
     assert len(summary("trace", _outcome(lost=0, full=0, too_big=0, read=1000))) == 1
 
