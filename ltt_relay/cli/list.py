@@ -48,6 +48,5 @@ def command(globs: tuple[str, ...], groups: bool, classes: bool, as_json: bool) 
             click.echo(f"{name:<16} {there[name]:>4} of {n}")
         return
     for event in events:
-        click.echo(
-            f"{event.group}:{event.name}".ljust(40) + event.ltt_class.ljust(14) + ("" if event.available else "missing")
-        )
+        line = f"{event.group}:{event.name}".ljust(40) + event.ltt_class.ljust(14)
+        click.echo((line + ("" if event.available else "missing")).rstrip())
