@@ -16,7 +16,7 @@ from ltt_relay.sandbox import Completed, EmulatorError, Guest
 from ltt_relay.sandbox.kernels import find_kernel
 from ltt_relay.sandbox.modules import build_modules
 
-__all__ = ("ROOT", "complaints", "counters", "kernel", "run_again", "run_script")
+__all__ = ("ROOT", "complaints", "counters", "kernel", "patience", "run_again", "run_script")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,11 @@ _COMPLAINTS = re.compile(
 def kernel(default: str = "6.1") -> str:
     """Return which kernel the tests are to run on: LTT_RELAY_KERNEL, or the default."""
     return os.environ.get("LTT_RELAY_KERNEL", default)
+
+
+def patience(seconds: float) -> float:
+    """Return how long to wait for what takes a guest at most so long: six times, if its kernel is a debug kernel."""
+    return seconds * (6 if kernel().endswith("-debug") else 1)
 
 
 def complaints(log: str) -> list[str]:
@@ -50,7 +55,7 @@ def run_script(
     build = build_modules(find_kernel(name))
     guest = Guest(kernel=name, cpus=cpus, memory="2G" if slow else "1G", rw=[out], **more)
     command = ["sh", str(ROOT / "tests/vm" / script), str(out), sys.executable, str(ROOT), str(build), *words]
-    done = run_again(guest, command, out, timeout * (6 if slow else 1))
+    done = run_again(guest, command, out, patience(timeout))
     (out / "said").write_bytes(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
     return done

@@ -17,7 +17,7 @@ import ltt_relay
 from ltt_relay.decode.image import unpacked
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.errors import GuestPanicError
-from tests.vm.guest import kernel
+from tests.vm.guest import kernel, patience
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         kernel=kernel(), cpus=2, memory="1G" if slow else "512M", modules=["relayfs", "ltt", "klog"], memory_file=image
     )
     with pytest.raises(GuestPanicError, match="sysrq"):
-        guest.run(["sh", "-c", SCRIPT], timeout=600 if slow else 120)
+        guest.run(["sh", "-c", SCRIPT], timeout=patience(120))
     yield image
     shutil.rmtree(unpacked(image).parent)
 
