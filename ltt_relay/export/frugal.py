@@ -3,7 +3,8 @@
 
 By itself glibc keeps what was freed, up to 64 MiB in one piece, Arrow's allocator likewise, and NumPy asks for pages
 of 2 MiB, of which the columns of hundreds of kinds of events fill a small part each. Together that is more than twice
-as much memory, and no time is won by it.
+as much memory, and no time is won by it. What is smaller than 4 MiB glibc may keep: giving back all of 256 KiB takes
+30 MiB less a process, and a tenth of the time more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ("SMALL_PAGES", "frugal")
 SMALL_PAGES: Final = ("NUMPY_MADVISE_HUGEPAGE", "0")
 #: malloc.h of glibc; other C libraries have no such call, or need none.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_THRESHOLD: Final = 256 << 10
+_THRESHOLD: Final = 4 << 20
 
 
 def frugal() -> None:
