@@ -96,10 +96,9 @@ def _regular(file: BinaryIO, size: int, number: int, uuid: bytes | None) -> np.n
     """Return the index of a file of whole packets, one behind the other; None if there is anything else in it."""
     begins, headers = [], []
     at = 0
-    seek, read = file.seek, file.read
+    number_of = file.fileno()
     while at < size:
-        seek(at)
-        header = read(HEADER_SIZE)
+        header = os.pread(number_of, HEADER_SIZE, at)
         if len(header) < HEADER_SIZE:
             return None
         begins.append(at)

@@ -175,7 +175,7 @@ class Ltt3Source(Source):
         offsets = self.headers["wall_offset"][self.packets["stream"] == 0]
         return {
             "overwritten": gaps.total_lost(self)["overwritten"],
-            "wall_offset_changes": sorted({int(x) for x in offsets} - {self.wall_offset}),
+            "wall_offset_changes": sorted({*np.unique(offsets).tolist()} - {self.wall_offset}),
         }
 
 
