@@ -4,6 +4,7 @@
 #include <linux/irq_work.h>
 #include <linux/module.h>
 
+#include "compat.h"
 #include "evlog.h"
 
 enum { SAMPLE_LOADED = 1, SAMPLE_DISK = 2, SAMPLE_INTERRUPT = 3 };
@@ -15,7 +16,7 @@ static void log_from_interrupt(struct irq_work *work)
 	evlog_write(LTT3_FACILITY_LOCAL0, LTT3_LEVEL_DEBUG, SAMPLE_INTERRUPT, "in an interrupt: %d", !!hardirq_count());
 	complete(&interrupted);
 }
-static DEFINE_IRQ_WORK(interrupt, log_from_interrupt);
+static struct irq_work interrupt;
 
 static int __init evlog_sample_init(void)
 {
@@ -27,6 +28,7 @@ static int __init evlog_sample_init(void)
 			       EVLOG_ATTRIBUTES(EVLOG_TEXT("disk", "sd\"a"), EVLOG_UNSIGNED("sector", U64_MAX),
 						EVLOG_SIGNED("error", -5), EVLOG_BOOL("retry", true)),
 			       "write error");
+	interrupt = COMPAT_HARD_IRQ_WORK(log_from_interrupt);
 	irq_work_queue(&interrupt);
 	wait_for_completion(&interrupted);
 	irq_work_sync(&interrupt);
