@@ -99,7 +99,7 @@ def _matching(glob: str, events: list[EventName]) -> list[EventName]:
     if not found:
         near = get_close_matches(glob, sorted({name for event in events for name in event.names}), n=3)
         raise CaptureError(
-            f"no event is called {glob}; "
+            f"no event is called {glob or repr(glob)}; "
             + (f"near: {', '.join(near)}; " if near else "")
             + "ltt-relay list has them all"
         )
@@ -110,7 +110,7 @@ def select_words(globs: tuple[str, ...]) -> list[str]:
     """Return the words for a session's file `events`: those given, class:NAME replaced by the events of that LTT class.
 
     Raises:
-        CaptureError: no event has such a name or class; near names are listed.
+        CaptureError: no event has such a name or class; near names are listed. Or none is left.
 
     """
     events = available_events()
@@ -126,6 +126,11 @@ def select_words(globs: tuple[str, ...]) -> list[str]:
         else:
             _matching(body, events)
             words.append(sign + body)
+    kept = tuple(glob for glob in globs if "kprobe:" not in glob)
+    if len(kept) == len(globs) and not choose(kept, events):
+        raise CaptureError(
+            f"-e {' -e '.join(globs)}: no event is left; -NAME takes one away from those named before it"
+        )
     return words
 
 
@@ -147,7 +152,14 @@ class Session:
     stream_name = "events"
 
     def __init__(self, name: str) -> None:
-        """Name it; nothing is touched."""
+        """Name it; nothing is touched.
+
+        Raises:
+            CaptureError: no session can have that name.
+
+        """
+        if "/" in name or name in {"", ".", ".."}:
+            raise CaptureError(f"session {name!r}: a name without / was expected")
         self.name = name
         self.path = MOUNT_POINT / "ltt" / name
 
@@ -178,15 +190,17 @@ class Session:
         """
         try:
             descriptor = os.open(self.path / file, os.O_WRONLY)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
         except FileNotFoundError:
             raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
+            raise CaptureError(f"{self.name}, {file}: {error.strerror}") from error
+        try:
+            os.write(descriptor, text.encode())
+        except OSError as error:
             reason = self.read("error") if (self.path / "error").exists() else ""
             raise CaptureError(f"{self.name}, {file}: {reason or error.strerror}") from error
+        finally:
+            os.close(descriptor)
 
     def read(self, file: str) -> str:
         """Return one of its files, without the end of line."""

@@ -110,6 +110,10 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="ltt-relay")
 def main() -> None:
     """Record, decode and analyse Linux Trace Toolkit traces."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Closed: the next file to be opened would take its number, and what is said by others would go into that.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _parse_fail_on(ctx: click.Context, option: click.Parameter, value: str) -> frozenset[str]:

@@ -220,7 +220,9 @@ def _destination(output: Path, address: tuple[str, int] | None) -> tuple[str, Ca
     from ltt_relay.capture.sink import DirectorySink
 
     if address is None:
-        return str(output), lambda suffix, note: DirectorySink(output.with_name(output.name + suffix), note)
+        # Of the directory that one is in, the path has no name.
+        named = output if output.name else output.absolute()
+        return str(output), lambda suffix, note: DirectorySink(named.with_name(named.name + suffix), note)
     from ltt_relay.capture.sender import RemoteSink
     from ltt_relay.capture.sink import NOTE
 

@@ -132,6 +132,17 @@ def test_events_are_chosen_by_name_group_glob_and_class(monkeypatch: pytest.Monk
         select_words(("sched_swich",))
     with pytest.raises(CaptureError, match="no class foo; known are process, schedchange, syscall"):
         select_words(("class:foo",))
+    assert select_words(("-sched", "kprobe:do_exit")) == ["-sched", "+kprobe:do_exit"]
+    for none in (("-sched",), ("sched_waking", "-sched")):
+        with pytest.raises(CaptureError, match="no event is left"):
+            select_words(none)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/"])
+def test_names_that_leave_the_tracers_directory_are_refused(name: str) -> None:
+    """`status --remove ..` tried to remove the tracer."""
+    with pytest.raises(CaptureError, match="a name without / was expected"):
+        Session(name)
 
 
 class _Counting(Session):

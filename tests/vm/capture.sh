@@ -52,6 +52,16 @@ try list relay list --json
 echo 2 >/proc/sys/kernel/kptr_restrict
 ls -d /usr/lib/debug/boot /boot/System.map* >"$out/symbols" 2>/dev/null
 
+echo "== what nothing is recorded of, and where it may go"
+try no-function relay record -e kprobe:no_such_function -o /tmp/never -- true
+mkdir /tmp/here
+cd /tmp/here || exit 1
+try here relay record -o . -- true
+"$python" -m ltt_relay.cli record -o "$out/closed" -- true 2>&-
+echo $? >"$out/closed.status"
+cd / || exit 1
+cp -r /tmp/here "$out/here"
+
 echo "== ended by Ctrl-C, a CPU unplugged and back meanwhile, the counters asked for"
 begin sigint -o "$out/sigint" -e sched -e syscall --live
 work 3

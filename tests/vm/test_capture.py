@@ -206,6 +206,20 @@ def test_the_kernels_log_is_part_of_the_trace(left: Path) -> None:
     assert lines.str.contains("a line of the user").any()
 
 
+def test_a_function_that_the_kernel_does_not_have_is_told(left: Path) -> None:
+    """It said that there was no session."""
+    assert _status(left, "no-function") == 1
+    assert "no_such_function" in _said(left, "no-function")
+    assert "there is no session" not in _said(left, "no-function")
+
+
+def test_the_current_directory_and_a_closed_stderr_are_fine(left: Path) -> None:
+    """The first ended in a traceback, the second with status 1."""
+    for name in ("here", "closed"):
+        assert _status(left, name) == 0
+        assert len(ltt_relay.open(left / name)["sched_process_exec"]) >= 1
+
+
 def test_a_trigger_saves_a_flight_recorder(left: Path) -> None:
     if not (left / "trigger.status").exists():
         pytest.skip("this tracer has no triggers")
