@@ -16,7 +16,7 @@ __all__ = (
     "stale_breakpoint",
 )
 
-_TAIL_LINES = 40
+_TAIL_LINES = 80
 
 
 class SandboxError(RuntimeError):
@@ -63,7 +63,10 @@ class GuestHangError(GuestError):
 
 
 class EmulatorError(GuestPanicError):
-    """The guest's kernel died of a breakpoint that was not in its memory: the emulator's fault (`stale_breakpoint`)."""
+    """The guest's kernel died of a breakpoint that was not in its memory (`stale_breakpoint`), or is stuck at one.
+
+    The first is the emulator's fault for sure, the second most likely.
+    """
 
 
 class GuestTimeoutError(GuestError):

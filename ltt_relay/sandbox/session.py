@@ -330,9 +330,9 @@ class Session:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._ours["monitor"].send(b"nmi\n")
             self._process.wait(_NMI_SECONDS if self._machine.accelerator == "tcg" else 1.0)
-        if self._threads():
-            # Older kernels try such a breakpoint for ever instead of dying. It may also be the guest's own deadlock.
-            message += f"\nIf the console shows a CPU at asm_exc_int3: {_ONE_THREAD}"
+        if self._threads() and "asm_exc_int3" in self._console_text():
+            # Older kernels try such a breakpoint for ever instead of dying; the interrupt showed the handler then.
+            self._fail(EmulatorError, f"{message}\nA CPU is stuck at a breakpoint: {_ONE_THREAD}")
         self._fail(GuestHangError, message)
 
     def _fail(self, kind: type[GuestError], message: str) -> NoReturn:

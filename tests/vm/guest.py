@@ -62,7 +62,7 @@ def run_script(
 
 
 def run_again(guest: Guest, command: Sequence[str], out: Path, timeout: float) -> Completed:
-    """Run a command in a guest; if the emulator was provably at fault, empty `out` and run it again, on one thread."""
+    """Run a command in a guest; if the emulator was at fault, empty `out` and run it again, on one thread."""
     try:
         return guest.run(command, timeout=timeout)
     except EmulatorError as error:

@@ -67,9 +67,9 @@ def test_time_on_the_cpus_and_waiting_for_them_is_the_schedulers(
     for name in SPINS:
         work = works[name]
         some = of(runs, work, "begin")
-        assert (some["end"] - some["begin"]).sum() == pytest.approx(work.says["run"], rel=0.03, abs=20_000_000), name
+        assert (some["end"] - some["begin"]).sum() == pytest.approx(work.says["run"], rel=0.05, abs=30_000_000), name
         some = waits[(waits["tid"] == work.tid) & (waits["end"] > work.low) & (waits["end"] <= work.high)]
-        assert some["wait_ns"].sum() == pytest.approx(work.says["delay"], rel=0.03, abs=20_000_000), name
+        assert some["wait_ns"].sum() == pytest.approx(work.says["delay"], rel=0.05, abs=30_000_000), name
 
 
 def test_a_task_runs_on_one_cpu_at_a_time_and_a_cpu_one_task(trace: ltt_relay.Trace) -> None:
