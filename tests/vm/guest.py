@@ -62,12 +62,13 @@ def run_script(
 
 
 def run_again(guest: Guest, command: Sequence[str], out: Path, timeout: float) -> Completed:
-    """Run a command in a guest; if the emulator was at fault, empty `out` and run it again, on one thread."""
+    """Run a command in a guest; if the emulator was at fault, remove what it left in `out`, and again on one thread."""
+    before = set(out.iterdir())
     try:
         return guest.run(command, timeout=timeout)
     except EmulatorError as error:
         print(f"once more, emulated by one thread:\n{error}", file=sys.stderr)
-        for path in out.iterdir():
+        for path in set(out.iterdir()) - before:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return replace(guest, accel="tcg-single").run(command, timeout=2 * timeout)
 

@@ -19,6 +19,7 @@ from ltt_relay import analysis
 from ltt_relay.capture.kbuild import compiler_for
 from ltt_relay.sandbox import Guest
 from ltt_relay.sandbox.kernels import find_kernel
+from tests.vm.guest import run_again
 
 __all__ = (
     "ONE_CPU", "ROOT", "TWO_CPUS", "Work", "counters", "during", "of", "perf_records", "read_works", "record",
@@ -59,7 +60,7 @@ def record(out: Path, works: list[str], **more: Any) -> None:
     )
     shutil.copy(module / "delays.ko", out)
     script = ["sh", str(ROOT / "tests/vm/workloads.sh"), str(out), sys.executable, str(ROOT), *works]
-    done = Guest(kernel=_KERNEL, rw=[out], **more).run(script, timeout=600)
+    done = run_again(Guest(kernel=_KERNEL, rw=[out], **more), script, out, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
 
 
