@@ -249,12 +249,19 @@ _COLUMNS = {
 }
 
 
+def _same_state(ours: int, theirs: int) -> bool:
+    # The state of a task that exits is read by each tracer itself, and its parent may reap it in between: Z, then X.
+    if {ours, theirs} == {_STATES["Z"], _STATES["X"]}:
+        return True
+    # Until 5.18 any state is, and a wakeup may come in between: then ftrace saw R.
+    return ours == theirs or (theirs == 0 and kernel().startswith("5.10"))
+
+
 def _equal(event: str, ours: list[tuple[Any, ...]], theirs: list[tuple[Any, ...]]) -> bool:
-    if event != "sched_switch" or not kernel().startswith("5.10"):
+    if event != "sched_switch":
         return ours == theirs
-    # Until 5.18 each tracer reads the state of the task itself, and a wakeup may come in between: then ftrace saw R.
     return [row[:4] for row in ours] == [row[:4] for row in theirs] and all(
-        theirs_state in {ours_state, 0} for (*_, ours_state), (*_, theirs_state) in zip(ours, theirs, strict=True)
+        _same_state(row[4], other[4]) for row, other in zip(ours, theirs, strict=True)
     )
 
 
