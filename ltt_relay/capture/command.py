@@ -44,7 +44,7 @@ class Command:
 
         Raises:
             CommandNotFoundError: no such program.
-            CaptureError: no such user.
+            CaptureError: no such user, or another one, and the caller is not root.
 
         """
         program = shutil.which(words[0])
@@ -56,6 +56,8 @@ class Command:
                 account = pwd.getpwnam(user)
             except KeyError:
                 raise CaptureError(f"--user {user}: there is no such user") from None
+            if os.geteuid() not in {0, account.pw_uid}:
+                raise CaptureError(f"--user {user}: only root may run a command as another user")
         self.status: int | None = None
         waiting, self._go = os.pipe()
         sys.stdout.flush()
@@ -107,7 +109,7 @@ def _become(waiting: int, go: int, program: str, words: Sequence[str], account: 
         if not os.read(waiting, 1):
             os._exit(0)
         environment = dict(os.environ)
-        if account is not None:
+        if account is not None and os.geteuid() == 0:
             os.initgroups(account.pw_name, account.pw_gid)
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)

@@ -12,7 +12,8 @@ from typing import Final
 from ltt_relay import __version__
 from ltt_relay.capture import kbuild
 from ltt_relay.capture.machine import Machine, explain_refusal
-from ltt_relay.capture.session import MOUNT_POINT, CaptureError
+from ltt_relay.capture.rights import MOUNT_POINT
+from ltt_relay.capture.session import CaptureError
 
 __all__ = ("MODULES", "build", "install", "installed", "load", "loaded", "unload")
 
@@ -104,12 +105,13 @@ def install() -> str:
     return said
 
 
-def load(machine: Machine, directory: Path | None = None) -> list[str]:
+def load(machine: Machine, directory: Path | None = None, group: int | None = None) -> list[str]:
     """Load what is not loaded yet, and mount relayfs; returns the names of those loaded.
 
     Args:
         machine: explains refusals.
         directory: where the .ko files are; by default those installed, else those of `build`.
+        group: whose members may record from now on.
 
     Raises:
         CaptureError: not root, or refused; the message says why.
@@ -118,11 +120,13 @@ def load(machine: Machine, directory: Path | None = None) -> list[str]:
     """
     if os.geteuid() != 0:
         raise CaptureError("loading modules needs root: run as root or with sudo")
-    by_name = directory is None and installed(machine) is not None
     there = loaded()
+    if directory is None and there == list(MODULES):
+        return _mount([], group)
+    by_name = directory is None and installed(machine) is not None
     if directory is None and not by_name:
         if {"relayfs", "ltt"} <= set(there):
-            return _mount([])
+            return _mount([], group)
         directory = build(machine)
     files = {path.stem.replace("-", "_"): path for path in directory.rglob("*.ko")} if directory else {}
     if directory and "relayfs" not in files:
@@ -136,12 +140,16 @@ def load(machine: Machine, directory: Path | None = None) -> list[str]:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise CaptureError(f"module {name} was not loaded: {explain_refusal(''.join(said), machine)}")
         new.append(name)
-    return _mount(new)
+    return _mount(new, group)
 
 
-def _mount(new: list[str]) -> list[str]:
-    if not os.path.ismount(MOUNT_POINT):
-        done = _run("mount", "-t", "relayfs", "relayfs", MOUNT_POINT)
+def _mount(new: list[str], group: int | None) -> list[str]:
+    words = []
+    mounted = os.path.ismount(MOUNT_POINT)
+    if group is not None:
+        words = ["-o", f"{'remount,' * mounted}gid={group},mode=770"]
+    if words or not mounted:
+        done = _run("mount", "-t", "relayfs", *words, "relayfs", MOUNT_POINT)
         if done.returncode:
             raise CaptureError(f"relayfs cannot be mounted at {MOUNT_POINT}: {done.stderr.strip()}")
     return new

@@ -8,16 +8,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from ltt_relay.capture.rights import MOUNT_POINT, mount_options, refusal
 from ltt_relay.errors import UserError
 
 __all__ = (
-    *("MOUNT_POINT", "CaptureError", "EventName", "Log", "Session"),
+    *("CaptureError", "EventName", "Log", "Session"),
     *("available_events", "choose", "require_tracer", "select_words", "sessions"),
 )
-
-MOUNT_POINT: Final = Path("/sys/kernel/relay")
 
 
 class CaptureError(UserError):
@@ -28,26 +26,32 @@ def require_tracer() -> Path:
     """Return the tracer's directory, mounting relayfs if only that is missing.
 
     Raises:
-        CaptureError: not root, no module, or not mountable; the message says which.
+        CaptureError: no module, not mountable, or not for this user; the message says which.
 
     """
     directory = MOUNT_POINT / "ltt"
-    if os.access(directory, os.R_OK | os.X_OK):
+    # Not listed: that is more than who may only write markers has.
+    if os.access(directory, os.X_OK):
         return directory
-    if os.geteuid() != 0:
-        raise CaptureError(f"{directory} cannot be read: run as root, or mount relayfs with gid= and mode=")
+    load = "ltt-relay module load" if os.geteuid() == 0 else "sudo ltt-relay module load"
     if not MOUNT_POINT.exists():
         raise CaptureError(
-            f"{MOUNT_POINT} does not exist: the module relayfs is not loaded; ltt-relay module load does it, or try in "
-            "a guest: ltt-relay sandbox -- CMD"
+            f"{MOUNT_POINT} does not exist: the module relayfs is not loaded; {load} does it, or try in a guest: "
+            "ltt-relay sandbox -- CMD"
         )
-    status = os.system(f"mount -t relayfs relayfs {MOUNT_POINT}")
-    if status:
-        raise CaptureError(
-            f"relayfs cannot be mounted at {MOUNT_POINT} (mount ended with {os.waitstatus_to_exitcode(status)})"
-        )
-    if not directory.exists():
-        raise CaptureError(f"{directory} does not exist: the module ltt is not loaded: ltt-relay module load")
+    if mount_options() is None:
+        if os.geteuid() != 0:
+            raise CaptureError(
+                f"relayfs is not mounted at {MOUNT_POINT}: {load} does it, and with --group GROUP lets a group record"
+            )
+        if status := os.system(f"mount -t relayfs relayfs {MOUNT_POINT}"):
+            raise CaptureError(
+                f"relayfs cannot be mounted at {MOUNT_POINT} (mount ended with {os.waitstatus_to_exitcode(status)})"
+            )
+    if os.access(MOUNT_POINT, os.X_OK) and not os.access(directory, os.F_OK):
+        raise CaptureError(f"{directory} does not exist: the module ltt is not loaded: {load}")
+    if not os.access(directory, os.X_OK):
+        raise CaptureError(refusal(directory))
     return directory
 
 
@@ -66,10 +70,20 @@ class EventName:
         return self.name, self.group, f"{self.group}:{self.name}"
 
 
+def _explain(path: Path, error: OSError) -> str:
+    """Return what is said of a file that the kernel refused."""
+    return refusal(path) if error.errno == errno.EACCES else f"{path}: {error.strerror}"
+
+
 def available_events() -> list[EventName]:
     """Return all events in the tracer's order."""
     found = []
-    for line in (require_tracer() / "available_events").read_text().splitlines():
+    path = require_tracer() / "available_events"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise CaptureError(_explain(path, error)) from error
+    for line in lines:
         full, ltt_class, state = line.split()
         group, _, name = full.partition(":")
         found.append(EventName(group, name, ltt_class, state == "available"))
@@ -179,7 +193,7 @@ class Session:
                 f"{self.name} ends it"
             ) from None
         except OSError as error:
-            raise CaptureError(f"{self.path}: {error.strerror}") from error
+            raise CaptureError(_explain(self.path, error)) from error
 
     def write(self, file: str, text: str) -> None:
         """Write to one of its files.
@@ -193,7 +207,7 @@ class Session:
         except FileNotFoundError:
             raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
-            raise CaptureError(f"{self.name}, {file}: {error.strerror}") from error
+            raise CaptureError(_explain(self.path / file, error)) from error
         try:
             os.write(descriptor, text.encode())
         except OSError as error:
@@ -209,7 +223,7 @@ class Session:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise CaptureError(f"there is no session {self.name}") from None
-            raise CaptureError(f"{self.name}, {file}: {error.strerror}") from error
+            raise CaptureError(_explain(self.path / file, error)) from error
 
     def control(self, word: str) -> None:
         """Write start, stop, snapshot, snapshot!, flush or reset."""
@@ -268,10 +282,12 @@ class Session:
             except OSError as error:
                 if error.errno == errno.EBUSY:
                     raise CaptureError(f"session {self.name} is being recorded: end its recorder first") from None
-                raise CaptureError(f"{path}: {error.strerror}") from error
+                raise CaptureError(_explain(path, error)) from error
 
     def records_markers(self) -> bool:
-        """Return whether the event `marker` is enabled."""
+        """Return whether the event `marker` is enabled; as far as this user may know."""
+        if self.path.exists() and not os.access(self.path / "events", os.R_OK):
+            return True
         return "marker" in {word.rpartition(":")[2] for word in self.read("events").split()}
 
     def remove(self) -> None:
@@ -281,7 +297,7 @@ class Session:
         except FileNotFoundError:
             raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
-            raise CaptureError(f"session {self.name}: {error.strerror}") from error
+            raise CaptureError(_explain(self.path, error)) from error
 
 
 class Log(Session):
@@ -320,4 +336,9 @@ class Log(Session):
 
 def sessions() -> list[Session]:
     """Return all sessions by name."""
-    return [Session(path.name) for path in sorted(require_tracer().iterdir()) if path.is_dir()]
+    directory = require_tracer()
+    try:
+        paths = sorted(directory.iterdir())
+    except OSError as error:
+        raise CaptureError(_explain(directory, error)) from error
+    return [Session(path.name) for path in paths if path.is_dir()]

@@ -42,6 +42,8 @@ def prepare_directory(path: Path) -> None:
             raise CaptureError(f"{path} cannot be written to: choose another directory with -o")
     except (FileExistsError, NotADirectoryError):
         raise CaptureError(f"{path} is not a directory") from None
+    except PermissionError as error:
+        raise CaptureError(f"{path}: {error.strerror}: choose another directory with -o") from error
     except OSError as error:
         raise CaptureError(f"{path}: {error.strerror}") from error
 

@@ -32,7 +32,8 @@ def events(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 
 def _known_events() -> list[tuple[str, str, str, str]]:
-    from ltt_relay.capture.session import MOUNT_POINT, available_events
+    from ltt_relay.capture.rights import MOUNT_POINT
+    from ltt_relay.capture.session import available_events
 
     try:
         if (MOUNT_POINT / "ltt").exists():
@@ -49,7 +50,7 @@ def sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     """Offer the sessions that there are."""
     from click.shell_completion import CompletionItem
 
-    from ltt_relay.capture.session import MOUNT_POINT
+    from ltt_relay.capture.rights import MOUNT_POINT
 
     try:
         names = [path.name for path in (MOUNT_POINT / "ltt").iterdir() if path.is_dir()]

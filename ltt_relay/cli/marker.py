@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from ltt_relay.cli import COMMANDS, completing, examples
@@ -30,7 +32,9 @@ def command(text: str, name: str | None) -> None:
     """Write TEXT as an event `marker` into the running sessions."""
     from ltt_relay.capture.session import CaptureError, Session, require_tracer, sessions
 
-    require_tracer()
+    directory = require_tracer()
+    if name is None and not os.access(directory, os.R_OK):
+        raise CaptureError(f"{directory} cannot be listed by this user: name the session, with --session")
     targets = [Session(name)] if name else [session for session in sessions() if session.state == "running"]
     if not targets:
         raise CaptureError("no session is running: start one with ltt-relay record")

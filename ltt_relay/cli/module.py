@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -67,7 +68,13 @@ def install() -> None:
 @command.command(
     "load",
     short_help="Load the modules and mount relayfs.",
-    epilog=examples("sudo ltt-relay module load\nsudo ltt-relay module load --from modules"),
+    epilog=examples(
+        """
+        sudo ltt-relay module load
+        sudo ltt-relay module load --from modules
+        sudo ltt-relay module load --group tracing     the members of a group may record from now on
+        """
+    ),
 )
 @click.option(
     "--from",
@@ -76,12 +83,24 @@ def install() -> None:
     metavar="DIR",
     help="Take the .ko files from there. [default: those installed, else those built]",
 )
-def load(directory: Path | None) -> None:
-    """Load the modules that are not loaded yet, building them if need be, and mount relayfs at /sys/kernel/relay."""
-    from ltt_relay.capture import machine, modules
+@click.option(
+    "--group",
+    metavar="GROUP",
+    help="Let the members of this group record, as root may: they see what every user of the machine does.",
+)
+def load(directory: Path | None, group: str | None) -> None:
+    """Load the modules that are not loaded yet, building them if need be, and mount relayfs at /sys/kernel/relay.
 
-    names = modules.load(machine.look(), directory)
+    Only root may record then, or with --group also the members of a group, until the next boot or unload.
+    """
+    from ltt_relay.capture import machine, modules
+    from ltt_relay.capture.rights import group_number
+
+    number = group_number(group) if group is not None else None
+    names = modules.load(machine.look(), directory, number)
     click.echo(f"loaded: {', '.join(names)}" if names else "all loaded already", err=True)
+    if group is not None:
+        click.echo(f"the members of group {group} may record", err=True)
 
 
 @command.command(
@@ -106,13 +125,15 @@ def status(as_json: bool) -> None:
     from dataclasses import asdict
 
     from ltt_relay.capture import machine, modules
-    from ltt_relay.capture.session import MOUNT_POINT
+    from ltt_relay.capture.rights import MOUNT_POINT, mount_options
 
     found = machine.look()
     facts = asdict(found) | {
         "loaded": modules.loaded(),
         "installed": modules.installed(found),
-        "mounted": MOUNT_POINT.is_mount(),
+        "mounted": (options := mount_options()) is not None,
+        "mount_options": options,
+        "may_record": os.access(MOUNT_POINT / "ltt", os.R_OK | os.W_OK | os.X_OK),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, default=str))
@@ -124,7 +145,8 @@ def status(as_json: bool) -> None:
         ("headers", found.build or missing),
         ("installed", facts["installed"] or "no"),
         ("loaded", ", ".join(facts["loaded"]) or "no"),
-        ("mounted", MOUNT_POINT if facts["mounted"] else "no"),
+        ("mounted", f"{MOUNT_POINT}, gid={options['gid']}, mode={options['mode']}" if options else "no"),
+        ("may record", "yes" if facts["may_record"] else "no"),
         ("lockdown", found.lockdown or "not in this kernel"),
         ("secure boot", secure),
         ("signatures", "enforced" if found.signatures else "not enforced"),

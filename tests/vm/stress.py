@@ -28,7 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ltt_relay.capture.packets import PacketTracker
-from ltt_relay.capture.session import MOUNT_POINT, Log, Session
+from ltt_relay.capture.rights import MOUNT_POINT
+from ltt_relay.capture.session import Log, Session
 from ltt_relay.errors import UserError
 
 ROUND_SECONDS = 20.0

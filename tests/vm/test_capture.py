@@ -78,9 +78,59 @@ def test_without_the_module_the_command_that_loads_it_is_named(left: Path) -> No
     assert {"group": "sched", "name": "sched_switch", "ltt_class": "schedchange", "available": True} in events
 
 
-def test_without_root_it_says_so(left: Path) -> None:
-    assert _status(left, "no-root") == 1
-    assert "run as root" in _said(left, "no-root")
+def _toured(left: Path, tour: str) -> dict[str, tuple[int, str]]:
+    """Status and stderr of each command of a tour by a user who is not root."""
+    found: dict[str, int] = json.loads((left / "tour" / f"{tour}.json").read_text())
+    return {name: (status, _said(left / "tour", name)) for name, status in found.items()}
+
+
+def test_who_is_not_root_is_told_what_it_takes(left: Path) -> None:
+    toured = _toured(left, "shut_out")
+    refused = (
+        "/sys/kernel/relay/ltt: permission denied: relayfs is mounted with gid=0, mode=700, and this is user 65534 of "
+        "group 65534: run as root, or let a group record: sudo ltt-relay module load --group GROUP\n"
+    )
+    for name in ("record", "list", "status", "marker", "snapshot"):
+        assert toured.pop(f"out-{name}") == (1, f"ltt-relay: {refused}")
+    for name in ("load", "unload"):
+        assert toured.pop(f"out-{name}") == (1, f"ltt-relay: {name}ing modules needs root: run as root or with sudo\n")
+    assert not toured
+    assert not (left / "tour/never").exists()
+
+
+def test_the_members_of_a_group_may_record(left: Path) -> None:
+    assert _status(left, "group") == 0
+    assert _said(left, "group") == "all loaded already\nthe members of group 4711 may record\n"
+    toured = _toured(left, "let_in")
+    for name, said in (
+        ("user", "ltt-relay: --user root: only root may run a command as another user\n"),
+        ("place", "ltt-relay: /usr/never: Permission denied: choose another directory with -o\n"),
+        ("none", "ltt-relay: there is no session nobody\n"),
+        ("unload", "ltt-relay: unloading modules needs root: run as root or with sudo\n"),
+    ):
+        assert toured.pop(f"in-{name}") == (1, said)
+    assert {name: status for name, (status, _) in toured.items() if status} == {}
+    facts = json.loads((left / "tour/in-module.out").read_text())
+    assert facts["may_record"]
+    assert facts["mount_options"] == {"uid": "0", "gid": "4711", "mode": "770", "log_mode": "0"}
+    trace = _whole(left / "tour/recorded")
+    assert len(trace["sys_enter"]) > 100
+    assert set(trace["sched_process_exec"]["filename"].astype(str)) == {"/usr/bin/ls"}
+    assert len(_whole(left / "tour/self")["sys_enter"]) > 0
+    assert list(ltt_relay.open(left / "tour/snapshot")["marker"]["text"]) == ["a word of the group"]
+    assert _events(left / "tour/flight") > 0
+
+
+def test_everybody_may_be_let_write_markers_and_nothing_else(left: Path) -> None:
+    toured = _toured(left, "writes_markers")
+    assert toured.pop("open-marker") == (0, "")
+    assert b"a word of the public" in (left / "open.events").read_bytes()
+    assert toured.pop("open-all")[1].endswith("cannot be listed by this user: name the session, with --session\n")
+    assert toured.pop("open-none") == (1, "ltt-relay: there is no session nobody\n")
+    for status, said in toured.values():
+        assert status == 1
+        assert "/sys/kernel/relay/ltt" in said
+        assert "mode=711, and this is user 65534" in said
 
 
 def test_ctrl_c_flushes_everything_across_a_cpu_that_went_and_came(left: Path) -> None:
