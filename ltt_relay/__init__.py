@@ -14,13 +14,14 @@ Importing this package imports nothing heavy: the decoder is loaded when it is f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __all__ = ("Trace", "TraceError", "__version__", "concatenate", "iterate", "open")
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's, which takes longer to import than all that the command does before it can be ended
 if TYPE_CHECKING:
+    from typing import Any
+
     from ltt_relay.decode import Trace, TraceError, concatenate, iterate, open  # noqa: A004
 
 _DECODE = frozenset({"Trace", "TraceError", "concatenate", "iterate", "open"})

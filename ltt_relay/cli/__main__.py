@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``python -m ltt_relay.cli``: the command without an installed script (guests start it so)."""
+"""``python -m ltt_relay.cli``: as ``python -m ltt_relay``."""
 
 from __future__ import annotations
 
-from ltt_relay.cli import main
+from ltt_relay.__main__ import main
 
 main(prog_name="ltt-relay")

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
 from ltt_relay.cli import COMMANDS, exit_status, fail_on_option, format_option
+from ltt_relay.cli.interrupt import tidied
 
 if TYPE_CHECKING:
     from ltt_relay.export.convert import Options
@@ -50,6 +51,7 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None], 
         TextColumn("{task.fields[records]:,} records"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.console.show_cursor(True)  # Ctrl-C may end this at once
         bar = progress.add_task("convert", total=None, records=0)
         records = 0
 
@@ -148,7 +150,8 @@ def command(
             raise click.BadParameter(str(error), param_hint=f"--{option}") from None
     options = Options(to, merge, events, since, until, time, format_name)
     failed = lost = problems = records = n = 0
-    with _progress() as (begin, wrote, done):
+    # By itself this process has nothing that would be left over; other processes are.
+    with tidied() if jobs > 1 or dask else nullcontext(), _progress() as (begin, wrote, done):
         for result in convert(traces, output, options, jobs, resume, dask, wrote, begin):
             n += 1
             done()

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ltt_relay.cli import COMMANDS, examples
+from ltt_relay.cli.interrupt import tidied
 
 __all__ = ("command",)
 
@@ -50,7 +51,8 @@ def build(kdir: Path | None, output: Path | None, force: bool) -> None:
     """Build the modules and print the directory that they are in."""
     from ltt_relay.capture import machine, modules
 
-    click.echo(modules.build(machine.look(), kdir=kdir, output=output, force=force))
+    with tidied():
+        click.echo(modules.build(machine.look(), kdir=kdir, output=output, force=force))
 
 
 @command.command(
@@ -62,7 +64,8 @@ def install() -> None:
     """Hand the modules' sources to DKMS, which builds and signs them for this and every later kernel."""
     from ltt_relay.capture import modules
 
-    click.echo(modules.install().rstrip(), err=True)
+    with tidied():
+        click.echo(modules.install().rstrip(), err=True)
 
 
 @command.command(
@@ -97,7 +100,8 @@ def load(directory: Path | None, group: str | None) -> None:
     from ltt_relay.capture.rights import group_number
 
     number = group_number(group) if group is not None else None
-    names = modules.load(machine.look(), directory, number)
+    with tidied():
+        names = modules.load(machine.look(), directory, number)
     click.echo(f"loaded: {', '.join(names)}" if names else "all loaded already", err=True)
     if group is not None:
         click.echo(f"the members of group {group} may record", err=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -173,10 +172,6 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
     from ltt_relay.capture.session import Session, require_tracer
 
     _check(cmd, options)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the recording takes care of it, Ctrl-C ends this at once: an exception may be swallowed by an import.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     where, make_sink = _destination(output, options["remote"])
     require_tracer()
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ltt_relay.cli import COMMANDS, completing, examples
+from ltt_relay.cli.interrupt import tidied
 
 __all__ = ("command",)
 
@@ -109,13 +110,12 @@ def command(
     try:
         # A standard input that was closed is an empty one.
         stdin = sys.stdin.fileno() if sys.stdin is not None else None
-        done = guest.run(cmd, stdin=stdin, stdout=1, stderr=2, timeout=timeout, console=console)
+        with tidied():
+            done = guest.run(cmd, stdin=stdin, stdout=1, stderr=2, timeout=timeout, console=console)
     except (SandboxError, BuildError) as error:
         click.echo(f"ltt-relay sandbox: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         # As a command that writes into a closed pipe: silent, by signal 13.
         sys.exit(128 + 13)
-    except KeyboardInterrupt:
-        sys.exit(128 + 2)
     sys.exit(done.returncode)

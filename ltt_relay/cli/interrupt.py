@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ctrl-C while there is something to tidy up; elsewhere it ends the command at once (`ltt_relay.__main__`)."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+__all__ = ("tidied",)
+
+_SOON: Final = 0.1  # seconds
+
+
+@contextmanager
+def tidied() -> Iterator[None]:
+    """Make an exception of Ctrl-C meanwhile, so that what was begun is tidied up; then the command ends with 130.
+
+    Not around what Numba compiles: half the time it would come in a callback of the compiler's, and be lost there.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield  # it is ignored, or another's business
+        return
+    before = sys.unraisablehook
+    sys.unraisablehook = _once_more
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        sys.unraisablehook = before
+
+
+def _once_more(args: UnraisableHookArgs) -> None:
+    """Make the exception anew that was lost in a destructor or a callback, when that has returned."""
+    if not issubclass(args.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(args)
+        return
+    from threading import Timer
+
+    Timer(_SOON, _thread.interrupt_main).start()
