@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 if TYPE_CHECKING:
     from ltt_relay.capture.session import Session
 
-__all__ = ("Display", "LineDisplay", "Rates", "TableDisplay", "make_display")
+__all__ = ("Display", "LineDisplay", "Rates", "TableDisplay", "make_display", "terminal_size")
 
 _EVERY: Final = 0.5
 
@@ -79,7 +79,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 _DISPENSABLE: Final = ("read", "buffers", "events", "rate")
 
 
-def _size(stream: TextIO) -> os.terminal_size:
+def terminal_size(stream: TextIO) -> os.terminal_size:
     """Columns and lines of the terminal that is written to, whatever the other streams are."""
     try:
         size = os.get_terminal_size(stream.fileno())
@@ -115,7 +115,7 @@ class LineDisplay:
             "buffers": f"buffers {cells['buffers']}",
             "lost": f"lost {cells['lost']}",
         }
-        room = _size(self._stream).columns - 1
+        room = terminal_size(self._stream).columns - 1
         for name in (*_DISPENSABLE, "seconds"):
             if len("  ".join(parts.values())) > room:
                 del parts[name]
@@ -160,7 +160,7 @@ class TableDisplay:
         table = Table(
             title=f"{time.monotonic() - self._rates.begin:.1f} s, Ctrl-C ends", title_justify="left", box=None
         )
-        size = _size(self._stream)
+        size = terminal_size(self._stream)
         cpus = [row for row in rows[:-1] if row["events"]]
         # The busiest, if not all fit.
         busiest = sorted(cpus, key=lambda row: -row["rate"])[: max(1, size.lines - 6)]

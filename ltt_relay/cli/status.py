@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,8 @@ _EXAMPLES = examples(
 )
 _COLUMNS = ("name", "state", "mode", "produced", "read", "pending", "buffers", "overwritten", "lost", "percent")
 _CPU_COLUMNS = ("cpu", "produced", "read", "pending", "buffers", "overwritten", "lost", "percent")
+#: What a narrow terminal does without, first what goes first: nothing is cut, and losses are always told.
+_DISPENSABLE = ("mode", "read", "overwritten", "pending", "percent", "buffers", "produced", "state")
 
 
 @click.command("status", short_help=COMMANDS["status"], epilog=_EXAMPLES)
@@ -41,7 +44,8 @@ _CPU_COLUMNS = ("cpu", "produced", "read", "pending", "buffers", "overwritten", 
 def command(session: str | None, as_json: bool, remove: str | None) -> None:
     """Show the tracer's sessions, or SESSION: records produced, read, pending and lost, and how full the buffers are.
 
-    At any time produced = read + pending + overwritten + lost. How full the buffers are is an estimate.
+    At any time produced = read + pending + overwritten + lost. How full the buffers are is an estimate. A
+    narrow terminal gets fewer columns; --json has all.
     """
     from ltt_relay.capture.session import Session, require_tracer, sessions
 
@@ -81,6 +85,8 @@ def _facts(session: Session) -> dict[str, Any]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    from ltt_relay.capture.live import terminal_size
+
     def cell(row: dict[str, Any], column: str) -> str:
         if column == "buffers":
             return "-" if row["fill"] is None else f"{row['fill']:.0f} %"
@@ -89,6 +95,12 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
         return str(row[column])
 
     lines = [tuple(columns), *(tuple(cell(row, column) for column in columns) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    widths = {column: max(map(len, texts)) for column, *texts in zip(columns, *lines, strict=True)}
+    if sys.stdout.isatty():
+        room = terminal_size(sys.stdout).columns
+        for column in _DISPENSABLE:
+            if sum(widths.values()) + 2 * (len(widths) - 1) > room:
+                widths.pop(column, None)
     for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        cells = dict(zip(columns, line, strict=True))
+        click.echo("  ".join(cells[column].ljust(width) for column, width in widths.items()).rstrip())

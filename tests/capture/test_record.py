@@ -20,6 +20,7 @@ from ltt_relay.capture.run import Outcome
 from ltt_relay.capture.session import CaptureError, EventName, Session, select_words
 from ltt_relay.cli import main
 from ltt_relay.cli.record import summary
+from ltt_relay.cli.status import command as status
 
 
 def _wait(command: Command) -> int | None:
@@ -157,7 +158,8 @@ class _Counting(Session):
         return self.rows
 
     def read(self, file: str) -> str:
-        return {"mode": "stream", "subbuf_size": "4096", "n_subbufs": "2"}[file]
+        sizes = {"subbuf_size": "4096", "n_subbufs": "2"}
+        return {"mode": "stream", "control": "running", "events": "sched:sched_switch", "filter": "", **sizes}[file]
 
 
 @pytest.mark.parametrize("kind", [LineDisplay, TableDisplay])
@@ -189,6 +191,35 @@ def test_a_narrow_terminal_gets_fewer_counters_and_none_is_cut(
     assert max(map(len, re.split(r"[\r\n]", text))) <= columns
     fill = "10 %" in text.replace("10.0 %", "")
     assert fill if columns == 80 else not fill if columns == 20 else True
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("session", [None, "counting"])
+@pytest.mark.parametrize(("columns", "there"), [(15, 2), (20, 2), (30, 3), (40, 4), (60, 6), (100, 8)])
+def test_status_has_fewer_columns_on_a_narrow_terminal_and_all_in_a_pipe(
+    session: str | None, columns: int, there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 40 columns its lines were broken in two."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("ltt_relay.capture.session.require_tracer", lambda: None)
+    monkeypatch.setattr("ltt_relay.capture.session.sessions", lambda: [_Counting()])
+    monkeypatch.setattr("ltt_relay.capture.session.Session", lambda name: _Counting())
+    shown = {}
+    for kind in (_Terminal, io.StringIO):
+        monkeypatch.setattr(sys, "stdout", stream := kind())
+        assert status.callback is not None
+        status.callback(session, False, None)
+        shown[kind] = [re.split(r"  +", line) for line in stream.getvalue().splitlines()]
+        if kind is _Terminal:
+            assert max(map(len, stream.getvalue().splitlines())) <= columns
+    head = shown[_Terminal][0]
+    assert there <= len(head)
+    assert {"cpu" if session else "name", "lost"} <= set(head)
+    assert len(shown[io.StringIO][0]) == (8 if session else 10)
 
 
 def test_without_rich_there_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
