@@ -148,6 +148,8 @@ def command(
             times.resolve(0 if moment is None else moment, 0, 0)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=f"--{option}") from None
+    if format_name and format_name.endswith(".py"):
+        format_name = os.path.realpath(format_name)  # --resume may come from elsewhere
     options = Options(to, merge, events, since, until, time, format_name)
     failed = lost = problems = records = n = 0
     # By itself this process has nothing that would be left over; other processes are.

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +40,36 @@ class _Task:
     assembly: Assembly | None = None
     number: int = 0
     attempts: int = 0
+    told: int = 0
 
-    def submit(self, executor: Executor, options: Options) -> Future[Any]:
+    def submit(self, executor: Executor, options: Options, token: int | None) -> Future[Any]:
         self.attempts += 1
         if self.assembly is None:
-            return executor.submit(convert_trace, self.path, self.output, options)
+            telling = () if token is None else (_Telling(token),)
+            return executor.submit(convert_trace, self.path, self.output, options, *telling)
         since, until = self.assembly.windows[self.number]
         return executor.submit(convert_part, self.path, self.output, options, self.assembly.events, since, until)
+
+
+#: From the processes that convert to the first one: a task's token, and the records that it has written so far. So few
+#: bytes go into a pipe at once, and there is no lock that a process could take with it when it is killed.
+_TOLD: Final = struct.Struct("<qq")
+#: Seconds between two looks into the pipe.
+_LOOK: Final = 0.2
+_pipe: Connection | None = None
+
+
+@dataclass(slots=True)
+class _Telling:
+    """What tells of the records that a task has written, in the process that has it in hand."""
+
+    token: int
+    records: int = 0
+
+    def __call__(self, records: int) -> None:
+        self.records += records
+        if _pipe is not None:
+            _pipe.send_bytes(_TOLD.pack(self.token, self.records))
 
 
 def _failed(path: Path, output: Path, error: str) -> Result:
@@ -68,12 +93,18 @@ def _uninterrupted() -> Iterator[None]:
 
 
 class _Crowd:
-    """Tasks in the hands of an executor, at most `width` at once."""
+    """Tasks in the hands of an executor, at most `width` at once; `pipe` is where they tell how far they are."""
 
     def __init__(
-        self, todo: list[tuple[Path, Path]], options: Options, make: MakeExecutor, width: int, tell: Tell
+        self,
+        todo: list[tuple[Path, Path]],
+        options: Options,
+        make: MakeExecutor,
+        width: int,
+        tell: Tell,
+        pipe: Connection | None = None,
     ) -> None:
-        self._options, self._make, self._width, self._tell = options, make, width, tell
+        self._options, self._make, self._width, self._tell, self._pipe = options, make, width, tell, pipe
         self._traces = iter(todo)
         self._queue: deque[_Task] = deque()
         self._suspects: deque[_Task] = deque()
@@ -88,13 +119,26 @@ class _Crowd:
                 yield from self._fill()
                 if not self._futures:
                     return
-                done, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._futures, _LOOK if self._pipe else None, FIRST_COMPLETED)
+                self._listen()
                 for future in done:
                     yield from self._take(future, self._futures.pop(future))
         finally:
             for future in self._futures:
                 future.cancel()
             self._executor.shutdown(wait=True)
+
+    def _listen(self) -> None:
+        running = {id(task): task for task in self._futures.values()}
+        while self._pipe and self._pipe.poll():
+            token, records = _TOLD.unpack(self._pipe.recv_bytes())
+            if token in running:  # and not of a process that was ended with another
+                self._hear(running[token], records)
+
+    def _hear(self, task: _Task, records: int) -> None:
+        """Learn how many records a task has written: fewer than before if it was begun anew, or failed."""
+        self._tell(records - task.told)
+        task.told = records
 
     def _fill(self) -> Iterator[Result]:
         # After a process died without a word, those that could be to blame run one at a time.
@@ -123,7 +167,7 @@ class _Crowd:
     def _submit(self, task: _Task) -> None:
         try:
             with _uninterrupted():  # a pool starts its processes when there is something to do
-                self._futures[task.submit(self._executor, self._options)] = task
+                self._futures[task.submit(self._executor, self._options, id(task) if self._pipe else None)] = task
         except BrokenExecutor:
             self._executor = self._make()
             task.attempts -= 1
@@ -151,7 +195,7 @@ class _Crowd:
             if task.path in self._given_up:
                 return
             if task.assembly is None:
-                self._tell(made.records)
+                self._hear(task, made.records)
                 yield made
                 return
             try:
@@ -164,18 +208,22 @@ class _Crowd:
     def _give_up(self, task: _Task, error: str) -> Iterator[Result]:
         if task.path not in self._given_up:
             self._given_up.add(task.path)
+            self._hear(task, 0)
             if task.assembly:
                 task.assembly.abandon()
             yield _failed(task.path, task.output, error)
 
 
-def _pool(jobs: int) -> MakeExecutor:
+def _pool(jobs: int, pipe: Connection) -> MakeExecutor:
     os.environ.setdefault(*SMALL_PAGES)
-    return lambda: ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare)
+    context = get_context("spawn")
+    return lambda: ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(pipe,))
 
 
-def _prepare() -> None:
+def _prepare(pipe: Connection) -> None:
     """Prepare one of several processes."""
+    global _pipe
+    _pipe = pipe
     # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -209,8 +257,8 @@ def convert(
     with Manifest(output, asdict(options), resume) as manifest:
         todo = []
         for path, target in traces:
-            before = manifest.done.get(str(path))
-            if before and before["status"] == "done" and before["identity"] == identity(path):
+            before = manifest.done.get(_place(target, output))
+            if before and _is_done(before, path):
                 continue
             if before:
                 _forget(target, before)
@@ -218,8 +266,20 @@ def convert(
         if begin:
             begin(len(todo))
         for result in _results(todo, options, jobs, dask, tell or (lambda _: None)):
-            manifest.add(asdict(result))
+            places = {"source": os.path.realpath(result.trace), "target": _place(Path(result.output), output)}
+            manifest.add(asdict(result) | places)
             yield result
+
+
+def _place(target: Path, output: Path) -> str:
+    """Return what a trace's directory is called in the manifest, however the output is written."""
+    return target.relative_to(output).as_posix()
+
+
+def _is_done(before: dict[str, Any], path: Path) -> bool:
+    """Tell whether that line of the manifest is of this trace, however it is written, and of what it is now."""
+    same = before["status"] == "done" and before.get("source") == os.path.realpath(path)
+    return same and before["identity"] == identity(path)
 
 
 def _forget(target: Path, before: dict[str, Any]) -> None:
@@ -240,4 +300,6 @@ def _results(
         for path, target in todo:
             yield convert_trace(path, target, options, tell)
     else:
-        yield from _Crowd(todo, options, _pool(jobs), jobs, tell).results()
+        here, there = get_context("spawn").Pipe(duplex=False)
+        with here, there:
+            yield from _Crowd(todo, options, _pool(jobs, there), jobs, tell, here).results()

@@ -24,7 +24,7 @@ class ConvertError(UserError):
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the first line and the last line of each trace; a line that a kill cut off is left out.
+    """Return the first line, and by `target` the last one of each trace; a line that a kill cut off is left out.
 
     Raises:
         ConvertError: a line is no JSON, and not the last.
@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
             if number == 1:
                 head = dict(row)
             else:
-                rows[row["trace"]] = row
+                rows[row.get("target", row["trace"])] = row
         except (ValueError, KeyError, TypeError) as error:
             raise ConvertError(f"{path}, line {number}: {line[:40]!r} found, a line of a manifest expected") from error
     return head, rows
@@ -56,7 +56,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 class Manifest:
-    """The manifest in a directory, to be written; `done` has what it says already, by trace."""
+    """The manifest in a directory, to be written; `done` has what it says already, by `target`."""
 
     def __init__(self, directory: Path, options: dict[str, Any], resume: bool) -> None:
         """Begin one, or with `resume` go on with the one that is there.

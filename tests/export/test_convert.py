@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -244,11 +244,54 @@ def test_a_trace_that_changed_is_converted_again_and_leaves_nothing_of_before(tm
     assert (tmp_path / "out" / "t1" / "sched_switch.csv").exists()
 
 
-def _die(path: Path, output: Path, options: Options) -> Result:
+@pytest.mark.parametrize("n", [1, 2])
+def test_resume_knows_a_trace_by_another_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Relative or absolute, through a link or not: it was converted again."""
+    root, output = tmp_path / "in", tmp_path / "out"
+    _many(root, n)
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(convert([Path("in")], Path("out"), Options()))) == n
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    spellings = [root, tmp_path / "link", Path("../in"), Path("../elsewhere/../link/")]
+    for spelling in spellings:
+        assert list(convert([spelling], output, Options(), resume=True)) == []
+    (root / "t0" / "events_0").write_bytes(b"not a trace" * 100)
+    for spelling in spellings:
+        (again,) = convert([spelling], Path("../out"), Options(), resume=True)
+        (root / "t0" / "events_0").touch()
+        assert again.trace == str(spelling / "t0")
+    lines = [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()[1:]]
+    assert {line["source"] for line in lines} == {str(root / f"t{i}") for i in range(n)}
+    assert {line["target"] for line in lines} == {f"t{i}" for i in range(n)}
+
+
+def test_another_trace_in_the_same_place_is_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_trace(tmp_path / name, 300, cpus=1)
+    list(convert([tmp_path / "a"], tmp_path / "out", Options()))
+    assert len(list(convert([tmp_path / "b"], tmp_path / "out", Options(), resume=True))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["parquet", "ctf"])
+def test_several_processes_tell_how_far_they_are_within_a_trace(tmp_path: Path, to: str) -> None:
+    """Nothing was heard before a trace was complete."""
+    write_trace(tmp_path / "in" / "t", 1_500_000, cpus=2)
+    write_trace(tmp_path / "in" / "wrong", 10, cpus=1)
+    (tmp_path / "in" / "wrong" / "events_0").write_bytes(b"not a trace" * 100)
+    heard: list[int] = []
+    results = list(convert([tmp_path / "in"], tmp_path / "out", Options(to), jobs=2, tell=heard.append))
+    assert sum(heard) == sum(result.records for result in results)
+    assert sum(records > 0 for records in heard) > 2
+
+
+def _die(path: Path, output: Path, options: Options, *telling: Callable[[int], None]) -> Result:
     if path.name == "t1":
         os._exit(9)  # as after SIGKILL by the kernel
 
-    return convert_trace(path, output, options)
+    return convert_trace(path, output, options, *telling)
 
 
 def test_a_process_that_dies_costs_its_own_trace_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

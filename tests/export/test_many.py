@@ -106,7 +106,7 @@ def test_every_readable_record_once_and_every_damage_told(tmp_path: Path) -> Non
 
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == (1 if "nothing but garbage" in damaged.values() else 0), resumed.stderr
-    _, rows = read(output / "manifest.jsonl")
+    rows = {row["trace"]: row for row in read(output / "manifest.jsonl")[1].values()}
     assert len(rows) == MANY
     assert not list(output.rglob(f"*{UNFINISHED}"))
     assert _manifest_lines(output / "manifest.jsonl") - before < MANY  # what was done is not done again
