@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from ltt_relay.decode.identity import identity
@@ -78,18 +80,33 @@ def _failed(path: Path, output: Path, error: str) -> Result:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold interrupts back: a process that is started meanwhile has none before it knows what to do then."""
+    """Hold interrupts back: a process that is started meanwhile has none before it knows what to do then.
+
+    It inherits the mask. In this process another thread may take the interrupt, so there is a handler, too.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # which lets interrupts through when it is started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    interrupted = False
+
+    def later(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    handled = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, later) if handled else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handled:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Crowd:

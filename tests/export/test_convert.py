@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from click.testing import CliRunner
 import ltt_relay
 from ltt_relay.cli import main
 from ltt_relay.export import parquet, parts
-from ltt_relay.export.batch import convert
+from ltt_relay.export.batch import _uninterrupted, convert
 from ltt_relay.export.convert import FORMATS, Options, Result, convert_trace
 from ltt_relay.export.files import UNFINISHED
 from ltt_relay.export.manifest import ConvertError, Manifest
@@ -393,6 +394,28 @@ def test_an_interrupt_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert len({json.loads(line)["trace"] for line in manifest.read_text().splitlines()[1:]}) == 40
     assert not list((tmp_path / "out").rglob(f"*{UNFINISHED}"))
+
+
+def _take_an_interrupt() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+def _start(started: list[str]) -> None:
+    with _uninterrupted():
+        taking = threading.Thread(target=_take_an_interrupt)
+        taking.start()
+        taking.join()
+        started.append("a process")
+    started.append("another")
+
+
+def test_an_interrupt_that_another_thread_takes_waits_until_a_process_is_started() -> None:
+    """The mask is of one thread: the new process was left without what it is to do, and said so in a traceback."""
+    started: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _start(started)
+    assert started == ["a process"]
 
 
 def test_only_what_it_left_itself_is_removed_from_an_output_directory(trace: Path, tmp_path: Path) -> None:
