@@ -8,10 +8,13 @@ or compiled, or be swallowed there. So this comes before anything else is import
 
 from __future__ import annotations
 
-import signal
+try:
+    import signal
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 from ltt_relay.cli import main
 
