@@ -184,8 +184,9 @@ def ipc() -> None:
 
 
 def modules() -> None:
-    run("modprobe", "dummy")
-    run("rmmod", "dummy")
+    run("rmmod", "relayfs_sample")
+    run("insmod", "/run/ltt-relay/modules/relayfs_sample.ko")
+    run("rmmod", "relayfs_sample")
 
 
 def traps(scratch: Path) -> None:

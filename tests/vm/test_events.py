@@ -39,7 +39,8 @@ RARE = {
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What events_guest.py left, on the kernel that LTT_RELAY_KERNEL names; 6.12, as the other guests run 6.1."""
     out = tmp_path_factory.mktemp("events")
-    run_script("python.sh", out, "events_guest.py", timeout=400, default="6.12")
+    modules = ["relayfs", "ltt", "relayfs_sample"]
+    run_script("python.sh", out, "events_guest.py", timeout=400, default="6.12", modules=modules)
     return out
 
 
