@@ -13,6 +13,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/rwsem.h>
+#include <linux/sched.h>
 #include <linux/timekeeping.h>
 
 #define TIMES 20
@@ -126,6 +127,8 @@ static int __init delays_init(void)
 {
 	int error;
 
+	/* Beside the one who holds a lock, who asks for it would not run before it is free. */
+	set_cpus_allowed_ptr(current, cpumask_of(0));
 	softirqs();
 	error = waits("mutexes", MUTEX, &mutex);
 	if (!error)

@@ -52,11 +52,16 @@ def test_switches_and_migrations_are_those_that_the_kernel_counts(
     trace: ltt_relay.Trace, works: dict[str, Work]
 ) -> None:
     off, gave_way, moves = analysis.off_cpu(trace), analysis.preemptions(trace), analysis.migrations(trace)
+    moved = trace.frames(["sched_migrate_task"], columns=["timestamp", "pid"], time="ns")["sched_migrate_task"]
     for name in TIMED:
         work = works[name]
-        mine = moves[(moves["tid"] == work.tid) & (moves["time"] > work.low) & (moves["time"] <= work.high)]
-        counts = (len(of(off, work, "begin")), len(of(gave_way, work, "time")), len(mine))
+        each = moved[(moved["pid"] == work.tid) & (moved["timestamp"] > work.low) & (moved["timestamp"] <= work.high)]
+        counts = (len(of(off, work, "begin")), len(of(gave_way, work, "time")), len(each))
         assert counts == tuple(work.says[key] for key in ("nvcsw", "nivcsw", "migrations")), name
+        # A task that the balancer takes away and brings back before it runs has not moved.
+        mine = moves[(moves["tid"] == work.tid) & (moves["time"] > work.low) & (moves["time"] <= work.high)]
+        assert len(mine) <= len(each), name
+        assert (len(each) - len(mine)) % 2 == 0, name
     assert works["moves"].says["migrations"] >= works["moves"].says["moves"] == 39
 
 
@@ -160,7 +165,8 @@ def test_a_soft_interrupt_that_was_kept_back(trace: ltt_relay.Trace, works: dict
     each = analysis.soft_interrupt_latency(trace)
     some = each[(each["raised"] >= work.begin) & (each["raised"] < work.end) & (each["vec"] == "TASKLET")]
     assert len(some) == work.says["times"] == 20
-    assert some["latency_ns"].sum() == pytest.approx(work.says["late"], rel=0.05, abs=5_000_000)
+    # Each was kept back for a millisecond; what is measured around ours is longer, by as much as this machine likes.
+    assert 0.99 * 20 * 1_000_000 <= some["latency_ns"].sum() <= work.says["late"]
 
 
 def test_the_table_of_the_docs_can_be_made(left: Path) -> None:
