@@ -14,6 +14,7 @@ __all__ = (
     "SandboxError",
     "UnreachableError",
     "stale_breakpoint",
+    "stuck_at_breakpoint",
 )
 
 _TAIL_LINES = 80
@@ -82,3 +83,13 @@ def stale_breakpoint(console: str) -> bool:
     """
     traps = re.finditer(r"int3: 0000 .*?\bCode: (?:[0-9a-f]{2} )*?([0-9a-f]{2}) <[0-9a-f]{2}>", console, re.DOTALL)
     return any(trap[1] != "cc" for trap in traps)
+
+
+def stuck_at_breakpoint(console: str) -> bool:
+    """Tell whether a kernel that hangs shows a CPU in the handler of breakpoints, or one that waits for another's.
+
+    Older kernels try an instruction whose breakpoint has been taken away again, and QEMU executes the breakpoint for
+    ever. Of the CPUs that are asked where they are one answers: it may be the one that changes the code and waits until
+    all others have seen it.
+    """
+    return re.search(r"\b(?:asm_exc_int3|(?:smp_)?text_poke\w*)\+0x", console) is not None

@@ -27,6 +27,7 @@ from ltt_relay.sandbox.errors import (
     GuestPanicError,
     GuestTimeoutError,
     stale_breakpoint,
+    stuck_at_breakpoint,
 )
 from ltt_relay.sandbox.qemu import Machine
 
@@ -320,6 +321,8 @@ class Session:
             message += f"\nQEMU: {words}"
         if self._threads() and stale_breakpoint(console):
             self._fail(EmulatorError, f"{message}\nIt trapped where there was no breakpoint: {_ONE_THREAD}")
+        if self._threads() and ("softlockup" in panic or "RCU Stall" in panic) and stuck_at_breakpoint(console):
+            self._fail(EmulatorError, f"{message}\nA CPU is stuck at a breakpoint: {_ONE_THREAD}")
         self._fail(GuestPanicError, message)
 
     def _threads(self) -> bool:
@@ -330,8 +333,7 @@ class Session:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._ours["monitor"].send(b"nmi\n")
             self._process.wait(_NMI_SECONDS if self._machine.accelerator == "tcg" else 1.0)
-        if self._threads() and "asm_exc_int3" in self._console_text():
-            # Older kernels try such a breakpoint for ever instead of dying; the interrupt showed the handler then.
+        if self._threads() and stuck_at_breakpoint(self._console_text()):
             self._fail(EmulatorError, f"{message}\nA CPU is stuck at a breakpoint: {_ONE_THREAD}")
         self._fail(GuestHangError, message)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltt_relay.sandbox import debug
-from ltt_relay.sandbox.errors import SandboxError, UnreachableError, stale_breakpoint
+from ltt_relay.sandbox.errors import SandboxError, UnreachableError, stale_breakpoint, stuck_at_breakpoint
 from ltt_relay.sandbox.kernels import Request, parse_request
 
 
@@ -80,3 +80,11 @@ def test_a_breakpoint_that_is_not_in_memory_is_the_emulators() -> None:
     assert not stale_breakpoint(_TRAP.format("cc"))
     assert not stale_breakpoint(_TRAP.format("eb").replace("int3", "general protection fault"))
     assert not stale_breakpoint("")
+
+
+def test_a_cpu_that_waits_for_one_at_such_a_breakpoint_tells_as_well() -> None:
+    # Which of two CPUs said where it is was chance, and the guest was run again for one of them only.
+    assert stuck_at_breakpoint("RIP: 0010:asm_exc_int3+0x0/0x40")
+    assert stuck_at_breakpoint(" text_poke_bp_batch+0x8c/0x1a0\n arch_jump_label_transform_apply+0x17/0x30")
+    assert stuck_at_breakpoint(" smp_text_poke_batch_finish+0x12c/0x3c0")
+    assert not stuck_at_breakpoint("RIP: 0010:native_queued_spin_lock_slowpath+0x6e/0x1c0\n ltt_stop+0x20/0x90 [ltt]")
