@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ __all__ = ("MODULES", "build", "install", "installed", "load", "loaded", "unload
 
 #: In the order in which they are loaded.
 MODULES: Final = ("relayfs", "ltt", "klog", "evlog")
+#: relayfs closes the rings of a session that has gone by a worker of its own, and stays until that has returned.
+_LEAVING_SECONDS: Final = 2.0
 _PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -175,8 +178,10 @@ def unload() -> list[str]:
     mounted = os.path.ismount(MOUNT_POINT)
     if mounted and (done := _run("umount", MOUNT_POINT)).returncode:
         raise CaptureError(f"{MOUNT_POINT} cannot be unmounted: {done.stderr.strip()}")
+    deadline = time.monotonic() + _LEAVING_SECONDS
     for name in reversed(there):
-        done = _run("rmmod", name)
+        while (done := _run("rmmod", name)).returncode and time.monotonic() < deadline:
+            time.sleep(0.05)
         if done.returncode:
             if mounted:
                 _run("mount", "-t", "relayfs", "relayfs", MOUNT_POINT)

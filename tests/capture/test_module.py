@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ltt_relay import __version__
-from ltt_relay.capture import kbuild
+from ltt_relay.capture import kbuild, modules
 from ltt_relay.capture.machine import Machine, explain_refusal, look
+from ltt_relay.capture.session import CaptureError
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = Machine("6.1.0-1-amd64", Path("/b"), None, "none", False, False, True)
@@ -175,3 +176,27 @@ def test_the_installed_command_runs_outside_the_tree(installed: Path) -> None:
     )
     assert done.returncode == 0
     assert "record" in done.stdout
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_module_that_is_still_closing_rings_is_waited_for(leaves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Unloading just after the last session had gone was refused now and then.
+    asked: list[str] = []
+
+    def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        asked.append(str(command[-1]))
+        busy = command[-1] == "relayfs" and (asked.count("relayfs") < 3 or not leaves)
+        said = "rmmod: ERROR: Module relayfs is in use\n" if busy else ""
+        return subprocess.CompletedProcess([], int(busy), "", said)
+
+    monkeypatch.setattr(modules, "_run", run)
+    monkeypatch.setattr(modules, "loaded", lambda: ["relayfs", "ltt"])
+    monkeypatch.setattr(modules, "_LEAVING_SECONDS", 60.0 if leaves else 0.1)
+    monkeypatch.setattr(modules, "MOUNT_POINT", "/nonexistent")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    if leaves:
+        assert modules.unload() == ["relayfs", "ltt"]
+        assert asked == ["ltt", "relayfs", "relayfs", "relayfs"]
+    else:
+        with pytest.raises(CaptureError, match=r"relayfs stays: .* in use"):
+            modules.unload()

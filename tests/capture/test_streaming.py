@@ -178,7 +178,7 @@ def test_a_collector_that_is_gone_and_back_goes_on_where_it_was(
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -204,7 +204,7 @@ def test_memory_is_bounded_while_the_collector_is_away(receiving: _Receiving, pa
     assert sink._kept <= 100_000
     with pytest.raises(CaptureError, match=r"given up after 0 s; [\d,]+ bytes were not delivered"):
         sink.close(b"{}\n")
-    assert blocked.wait(5)
+    assert blocked.wait(60)
     assert "given up" in failed[0]
 
 
@@ -367,7 +367,7 @@ def test_frames_come_out_as_they_went_in(frames: list[tuple[int, bytes]], cut: i
 def test_a_stranger_is_answered_and_hung_up_on(receiving: _Receiving) -> None:
     with socket.create_connection(receiving.address) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        connection.settimeout(10)
+        connection.settimeout(60)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer[4] == wire.REFUSED
     assert any("refused" in text for text in receiving.said)
@@ -407,7 +407,7 @@ def test_collect_prints_the_path_of_each_trace_and_ends_after_as_many_as_asked(t
         port = int(process.stderr.readline().rpartition("port ")[2])
         _send(trace, RemoteSink(("localhost", port), "target", print))
         assert process.stdout.read() == f"{tmp_path}/in/target\n"
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     _equal(tmp_path / "in/target", trace)
 
 
