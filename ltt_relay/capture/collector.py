@@ -153,7 +153,7 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise CaptureError(f"{path}: {error.strerror}") from error
+            raise CaptureError(f"{path}: {error.strerror}: choose another directory with -o") from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise CaptureError(f"{path} cannot be written to: choose another directory with -o")
         self.path = path

@@ -86,7 +86,7 @@ def _asked(options: Options) -> str:
 
 
 @click.command("convert", short_help=COMMANDS["convert"], epilog=_EXAMPLES)
-@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--to", type=click.Choice(["csv", "parquet", "jsonl", "ctf", "perfetto"]), default="csv", show_default=True
 )

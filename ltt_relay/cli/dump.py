@@ -22,7 +22,7 @@ _EXAMPLES = examples(
 
 
 @click.command("dump", short_help=COMMANDS["dump"], epilog=_EXAMPLES)
-@click.argument("trace", type=click.Path(path_type=Path, exists=True))
+@click.argument("trace", type=click.Path(path_type=Path, exists=True, readable=False))
 @click.option("--packet", type=click.IntRange(min=0), metavar="N", help="Only the N-th packet of each file.")
 @format_option
 def command(trace: Path, packet: int | None, format_name: str | None) -> None:
@@ -49,5 +49,7 @@ def command(trace: Path, packet: int | None, format_name: str | None) -> None:
         if not shown:
             there = f"no packet {packet} in it: the last is packet {last}" if last >= 0 else "no packets in it"
             raise UserError(f"{trace}: {there}")
+    except PermissionError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
     except LoadError as error:
         raise UserError(str(error)) from error

@@ -25,7 +25,7 @@ _EXAMPLES = examples(
 
 
 @click.command("info", short_help=COMMANDS["info"], epilog=_EXAMPLES)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema 1).")
 @click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems within packets.")
 @format_option

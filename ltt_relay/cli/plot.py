@@ -53,7 +53,7 @@ class _Command(click.Command):
 
 
 @click.command("plot", short_help=COMMANDS["plot"], cls=_Command, epilog=_EXAMPLES)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path(path_type=Path, readable=False))
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @click.option(
     "-o",

@@ -59,7 +59,7 @@ class _Command(click.Command):
 
 
 @click.command("report", short_help=COMMANDS["report"], cls=_Command, epilog=_EXAMPLES)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltt_relay.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,12 +20,22 @@ __all__ = ("cache_dir", "locked", "staging")
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return ``$XDG_CACHE_HOME/ltt-relay/PARTS`` (``~/.cache`` by default), made if it is missing."""
+    """Return ``$XDG_CACHE_HOME/ltt-relay/PARTS`` (``~/.cache`` by default), made if it is missing.
+
+    Raises:
+        UserError: it cannot be made.
+
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path there is invalid and to be ignored.
     root = Path(base) if base.startswith("/") else Path.home() / ".cache"
     path = root.joinpath("ltt-relay", *parts)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}: no place for the cache; XDG_CACHE_HOME=DIR gives it another"
+        ) from error
     return path
 
 

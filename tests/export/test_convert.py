@@ -534,6 +534,24 @@ def test_a_full_disk_is_told_and_later_gone_on_with(
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(UNFINISHED)]
 
 
+@pytest.mark.parametrize("words", [["info"], ["info", "--quick"], ["report", "--only", "cpu"], ["dump"]], ids=" ".join)
+@pytest.mark.parametrize("mode", [0o000, 0o755])
+def test_what_cannot_be_read_is_told_in_a_line(words: list[str], mode: int, tmp_path: Path) -> None:
+    """It was wrong usage if it was the directory, and dump's traceback if it was a file in it."""
+    path = write_trace(tmp_path / "t", 100, cpus=1)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    (path / "events_0").chmod(0o000)
+    path.chmod(mode)
+    culprit = path / "events_0" if mode else path
+    try:
+        with _nobody():
+            result = CliRunner().invoke(main, [*words, str(path)])
+    finally:
+        path.chmod(0o755)
+    assert (result.exit_code, result.stderr) == (1, f"ltt-relay: {culprit}: Permission denied\n")
+
+
 def test_a_file_that_shrinks_while_others_read_it_is_told(tmp_path: Path) -> None:
     """The one who puts the parts together had counted it when it was whole."""
     path = write_trace(tmp_path / "t", 5000, cpus=2, packet_size=16384)

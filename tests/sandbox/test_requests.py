@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ltt_relay.errors import UserError
 from ltt_relay.sandbox import debug
+from ltt_relay.sandbox.cache import cache_dir
 from ltt_relay.sandbox.errors import SandboxError, UnreachableError, stale_breakpoint, stuck_at_breakpoint
 from ltt_relay.sandbox.kernels import Request, parse_request
 
@@ -88,3 +90,11 @@ def test_a_cpu_that_waits_for_one_at_such_a_breakpoint_tells_as_well() -> None:
     assert stuck_at_breakpoint(" text_poke_bp_batch+0x8c/0x1a0\n arch_jump_label_transform_apply+0x17/0x30")
     assert stuck_at_breakpoint(" smp_text_poke_batch_finish+0x12c/0x3c0")
     assert not stuck_at_breakpoint("RIP: 0010:native_queued_spin_lock_slowpath+0x6e/0x1c0\n ltt_stop+0x20/0x90 [ltt]")
+
+
+def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a traceback."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file/ltt-relay/kernels: Not a directory: .* XDG_CACHE_HOME=DIR"):
+        cache_dir("kernels")
