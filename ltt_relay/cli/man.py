@@ -87,7 +87,7 @@ def _page(command: click.Command, ctx: click.Context, path: list[str]) -> str:
             lines += [f".It {child.name}", _text(child.get_short_help_str(200))]
         lines += [".El"]
     lines += _options(command, ctx)
-    lines += [".Sh EXIT STATUS", "0 if done, 1 if it failed, 2 if it was used wrongly."]
+    lines += [".Sh EXIT STATUS", "0 if done, 1 if it failed, 2 if it was used wrongly, 130 if Ctrl-C ended it."]
     if command.epilog:
         examples = re.sub(r"(?m)^Examples:\n", "", command.epilog.strip().lstrip("\b\n"))
         indent = min(len(line) - len(line.lstrip()) for line in examples.splitlines() if line.strip())
