@@ -282,8 +282,9 @@ def test_perf_sees_the_same(left: Path, beside: ltt_relay.Trace) -> None:
         tid = works[name].tid
         mine = runs[runs["tid"] == tid]
         run = (mine["end"] - mine["begin"]).sum() / 1e6
-        # perf has the run in which it was started as well, and rounds each to a microsecond.
-        assert run == pytest.approx(theirs["run"].sum()[tid], rel=0.02, abs=0.3), name
+        # perf has the run in which it was started as well, and rounds each to a microsecond; its probe and ours each
+        # take some thousand instructions, not the same at both ends of a run.
+        assert run == pytest.approx(theirs["run"].sum()[tid], rel=0.02, abs=0.3 + 0.004 * len(mine)), name
         if name.startswith("spin"):
             continue
         # perf starts with sched_wakeup where this starts with sched_waking.
