@@ -10,6 +10,20 @@ for n in 6 7; do
 	busybox losetup /dev/loop$n /run/disk$n
 done
 
+traces() {  # it has started all devices: its threads poll for data, and itself waits for them
+	set -- /proc/$tracer/task/*
+	[ $# -gt 1 ] || return 1
+	for task; do
+		read -r call _ <"$task/syscall" || return 1
+		case ${task##*/}:$call in
+		$tracer:202 | $tracer:7) ;; # futex, poll of x86-64
+		$tracer:*) return 1 ;;
+		*:7) ;;
+		*) return 1 ;;
+		esac
+	done
+}
+
 begin() {  # begin DIRECTORY DEVICE...: blktrace of devices, until `end`
 	mkdir "$1"
 	to=$1; shift
@@ -18,13 +32,10 @@ begin() {  # begin DIRECTORY DEVICE...: blktrace of devices, until `end`
 	# shellcheck disable=SC2086
 	/usr/sbin/blktrace $devices -D "$to" >"$to.said" 2>&1 & tracer=$!
 	tries=0
-	for device; do
-		until [ -e "/sys/kernel/debug/block/$device/trace0" ]; do
-			tries=$((tries + 1)); [ $tries -lt 200 ] || exit 3
-			sleep 0.1
-		done
+	until traces; do
+		tries=$((tries + 1)); [ $tries -lt 200 ] || exit 3
+		sleep 0.1
 	done
-	sleep 0.5
 }
 
 end() {

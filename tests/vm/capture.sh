@@ -6,6 +6,7 @@ out=$1
 python=$2
 modules=$4
 export PYTHONPATH=$3
+. "$3/tests/vm/common.sh"
 ltt=/sys/kernel/relay/ltt
 relay() { "$python" -m ltt_relay.cli "$@"; }
 # try NAME COMMAND...: its output and status go to NAME.out, NAME.err and NAME.status
@@ -22,12 +23,7 @@ begin() {
 	# Not by the function: $! would be a shell that waits for the recorder.
 	"$python" -m ltt_relay.cli record --session "$recording" "$@" >"$out/$recording.out" 2>"$out/$recording.err" &
 	pid=$!
-	tries=0
-	until grep -q running "$ltt/$recording/control" 2>/dev/null; do
-		sleep 0.1
-		tries=$((tries + 1))
-		[ $tries -lt 600 ] || exit 1
-	done
+	await grep -q running "$ltt/$recording/control" 2>/dev/null || exit 1
 }
 # finish SIGNAL: end the recorder and note its status
 finish() {
@@ -117,7 +113,9 @@ try slow relay record -a -e syscall --subbuf-size 4096 --n-subbufs 2 -o "$out/sl
 echo "== killed, and taken over"
 begin killed -o "$out/killed"
 work 5
-sleep 1
+# What it had read of records and of names when it died is in its files.
+await has 100000 "$out"/killed/events_*
+await has "$(wc -c <"$ltt/killed/state_0")" "$out/killed/state_0"
 kill -9 $pid
 wait $pid 2>/dev/null
 work 2
@@ -127,14 +125,14 @@ try attach relay record --attach killed -o "$out/attached" -d 0.5
 echo "== the session removed"
 begin removed -o "$out/removed"
 work 3
-sleep 1
+await has 100000 "$out"/removed/events_*
 try remove relay status --remove removed
 finish none
 
 echo "== collector gone and back"
 "$python" -m ltt_relay.cli collect -o "$out/collected" >"$out/collect.out" 2>"$out/collect.err" &
 collector=$!
-until grep -q listening "$out/collect.err"; do sleep 0.1; done
+await grep -q listening "$out/collect.err" || exit 1
 try nobody relay record --to tcp://127.0.0.1:9 -d 1
 begin remote --to tcp://127.0.0.1 -o target -e sched -e syscall
 work 3
@@ -151,7 +149,7 @@ echo "== flight recorders"
 begin flight --mode flight -o "$out/flight" --n-subbufs 4 --subbuf-size 65536
 work 5
 kill -USR1 $pid
-until grep -q snapshot "$out/flight.err"; do sleep 0.1; done
+await grep -q snapshot "$out/flight.err" || exit 1
 work 3
 try snapshot relay snapshot flight -o "$out/snapshot"
 work 1
@@ -168,7 +166,7 @@ echo "== a trigger"
 if [ -e /sys/kernel/relay/ltt ] && mkdir "$ltt/probe" && [ -e "$ltt/probe/trigger" ]; then
 	begin trigger --mode flight -o "$out/trigger" --trigger 'sched_process_exec snapshot' --n-subbufs 4
 	/bin/true
-	until grep -q snapshot "$out/trigger.err"; do sleep 0.1; done
+	await grep -q snapshot "$out/trigger.err" || exit 1
 	finish INT
 fi
 rmdir "$ltt/probe"

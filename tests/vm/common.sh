@@ -8,10 +8,29 @@ if [ -e $leaks ]; then
 	echo clear >$leaks
 fi
 
+# await COMMAND...: until it succeeds, for a minute
+await() {
+	tries=0
+	until "$@"; do
+		sleep 0.1
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || return 1
+	done
+}
+# holds FILE...: is a file that somebody has open
+holds() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q " -> $1\$"; }
+# has SIZE FILE...: together they have so many bytes
+has() {
+	size=$1
+	shift
+	[ "$(cat "$@" 2>/dev/null | wc -c)" -ge "$size" ]
+}
+
 # unload: all modules, clients first; says what is refused
 unload() {
 	for module in evlog_sample klog_burst evlog klog ltt relayfs; do
-		[ ! -d /sys/module/$module ] || rmmod $module || return 1
+		# A ring is closed by a worker, and relayfs stays until that has returned.
+		[ ! -d /sys/module/$module ] || await rmmod $module 2>/dev/null || rmmod $module || return 1
 	done
 }
 

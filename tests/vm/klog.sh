@@ -18,6 +18,8 @@ keep() {
 	cp "$1/metadata" "$2/"
 	cp "$1/stats" "$2/.stats"
 }
+# taken LINES: so many have been read or are lost; some of them only after the reader has waited for a while
+taken() { [ "$(awk 'NR > 1 { n += $3 + $6 } END { print n }' $klog/stats)" -ge "$1" ]; }
 # burst DIRECTORY PARAMETERS: print, and keep the kernel's own log
 burst() {
 	directory=$1
@@ -102,7 +104,7 @@ burst "$out/full" lines=4000
 cp $klog/stats "$out/full/.stats-burst"
 # A timer finds that there is room again: nothing is printed now that would ring.
 cat $klog/klog_0 >"$out/full/klog_0" &
-sleep 1
+await taken 4000
 cp $klog/stats "$out/full/.stats-drained"
 echo stop >$klog/control
 wait
@@ -115,9 +117,14 @@ insmod "$build/klog.ko" doorbell=0 start=1
 cat $klog/control >"$out/started"
 cat $klog/klog_0 >"$out/timer/klog_0" &
 echo l >/proc/sysrq-trigger
+writers=
 for writer in 1 2 3 4; do
 	(for n in 1 2 3 4 5 6 7 8 9 10; do echo "<6>writer $writer line $n" >/dev/kmsg; done) &
+	writers="$writers $!"
 done
+# shellcheck disable=SC2086
+wait $writers
+# Long enough for the timer that looks every 10 ms.
 sleep 1
 (
 	rmmod klog && echo "unloaded under an open file"
@@ -170,17 +177,17 @@ mount -o remount,mode=0711,log_mode=0222 /sys/kernel/relay
 ls -l $evlog >"$out/evlog-modes"
 echo 20 >$evlog/rate_limit
 "$python" - >"$out/evlog-limit" <<-'END'
-	import os
+	import os, time
 	os.setgid(1000), os.setuid(1000)
 	log = os.open("/sys/kernel/relay/evlog/log", os.O_WRONLY)
-	taken = 0
+	taken, begin = 0, time.monotonic()
 	for n in range(200):
 	    try:
 	        os.write(log, b"user.notice:8 @n=%d of a user" % n)
 	        taken += 1
 	    except BlockingIOError:
 	        pass
-	print(taken)
+	print(taken, time.monotonic() - begin)
 	try:
 	    os.open("/sys/kernel/relay/evlog/control", os.O_WRONLY)
 	except PermissionError:

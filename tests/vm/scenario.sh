@@ -31,7 +31,7 @@ mkdir "$out/shell"
 session shell
 echo start >"$ltt/shell/control"
 for cpu in 0 1; do cat "$ltt/shell/events_$cpu" >"$out/shell/events_$cpu" & done
-sleep 0.5
+await holds "$ltt/shell/events_0" || exit 1
 timeout 5 cat "$ltt/shell/events_0" 2>"$out/second-reader" >/dev/null &&
 	echo "a second reader was let in" >>"$out/second-reader"
 cd /sys/kernel/tracing || exit 1
@@ -159,9 +159,9 @@ echo "== the recorder, killed"
 # Not by the function: $! would be a shell that waits for the recorder.
 "$python" -m ltt_relay.cli record -a -o "$out/killed" --session doomed >/dev/null 2>&1 &
 recorder=$!
-until grep -q running "$ltt/doomed/control" 2>/dev/null; do sleep 0.1; done
+await grep -q running "$ltt/doomed/control" 2>/dev/null || exit 1
 work
-sleep 0.5
+await has 100000 "$out"/killed/events_*
 kill -9 $recorder
 wait $recorder 2>/dev/null
 relay status --json >"$out/status.json"

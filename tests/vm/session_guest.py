@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ class Session:
 
 def sh(command: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, shell=True, capture_output=True, check=False)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not (true := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return true
 
 
 def boot() -> None:
@@ -181,9 +189,7 @@ def triggers() -> None:
         stopped.write("marker", "after")
     except OSError as err:
         FOUND["trigger marker"] = errno.errorcode[err.errno or 0]
-    end = time.monotonic() + 10
-    while stopped.state() == "running" and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: stopped.state() != "running")
     FOUND["trigger state"] = [stopped.state(), stopped.read("trigger").splitlines()]
     stopped.keep()
 
@@ -193,9 +199,7 @@ def triggers() -> None:
     for _ in range(3000):
         os.getppid()
     (OUT / "missing").unlink(missing_ok=True)
-    end = time.monotonic() + 10
-    while "done" not in flight.read("trigger") and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: "done" in flight.read("trigger"))
     FOUND["trigger fired"] = flight.read("trigger").splitlines()
     FOUND["trigger goes on"] = flight.state()
     if "done" not in FOUND["trigger fired"][1]:
@@ -205,9 +209,7 @@ def triggers() -> None:
         flight.write("control", "snapshot")
         flight.write("trigger", "sys_exit ret == -2 id == 87 snapshot")
         (OUT / "missing").unlink(missing_ok=True)
-        end = time.monotonic() + 10
-        while "refused" not in flight.read("trigger") and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: "refused" in flight.read("trigger"))
         FOUND["trigger while unread"] = flight.read("trigger").splitlines()
     flight.write("trigger", "none")
     FOUND["trigger gone"] = flight.read("trigger")
@@ -235,7 +237,8 @@ def filters() -> None:
         done.wait()
         os.getppid()
 
-    threading.Thread(target=other, daemon=True).start()
+    another = threading.Thread(target=other)
+    another.start()
     started.wait()
     wanted = {
         "tid": f"tid={thread[0]}",
@@ -259,7 +262,7 @@ def filters() -> None:
         session.write("control", "start")
     work()
     done.set()
-    time.sleep(0.2)
+    another.join()
     for session in sessions.values():
         session.write("control", "stop")
     for session in sessions.values():
@@ -285,7 +288,9 @@ def main() -> None:
     for step in [globals()[n] for n in sys.argv[2:]] or (boot, custom, kprobes, triggers, filters, classes):
         print(f"== {step.__name__}", flush=True)
         step()
-    FOUND["unload"] = sh("umount /sys/kernel/relay && rmmod ltt relayfs").returncode
+    FOUND["unload"] = sh("umount /sys/kernel/relay && rmmod ltt").returncode
+    # A ring is closed by a worker, and relayfs stays until that has returned.
+    FOUND["unload relayfs"] = until(lambda: not sh("rmmod relayfs").returncode)
     (OUT / "dmesg").write_bytes(sh("dmesg").stdout)
     (OUT / "found.json").write_text(json.dumps(FOUND, indent=1))
 

@@ -111,7 +111,7 @@ def attempt(call: Callable[[], object]) -> object:
         return errno.errorcode[err.errno or 0]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not (true := condition()) and time.monotonic() < end:
         time.sleep(0.05)
@@ -306,7 +306,7 @@ def waits() -> None:
     # The other end is not kept from the pipe meanwhile.
     FOUND["pipe free"] = attempt(lambda: len(os.read(pipe.read_end, 1))), not got
     session.mark()
-    waiter.join(20)
+    waiter.join(60)
     FOUND["woken"] = got, texts(pipe.drain())
     full = Pipe(PAGE)
     session.mark(3)
@@ -379,22 +379,34 @@ def load() -> None:
     for reader in readers:
         reader.start()
     workers = [
-        subprocess.Popen(["taskset", "-c", str(cpu), "dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=40000"],
+        subprocess.Popen(["taskset", "-c", str(cpu), "dd", "if=/dev/zero", "of=/dev/null", "bs=1"],
                          stderr=subprocess.DEVNULL)
         for cpu in cpus
     ]  # fmt: skip
     size = 16
-    while any(worker.poll() is None for worker in workers):
+    resized = 0
+
+    def enough() -> bool:
+        outs = [OUT / f"load_{cpu}" for cpu in cpus]
+        return resized > 2 and all(out.exists() and out.stat().st_size > 64 * 4 * PAGE for out in outs)
+
+    end = time.monotonic() + 60
+    while not enough() and time.monotonic() < end:
         time.sleep(0.2)
-        size = 80 - size
         try:
-            (session.path / "n_subbufs").write_text(str(size))
-            FOUND["load resized"] = FOUND.get("load resized", 0) + 1
+            (session.path / "n_subbufs").write_text(str(80 - size))
+            size = 80 - size
+            resized += 1
         except OSError as err:
+            # What was recorded before the last time has not been read yet.
             said += [str(err)] if err.errno != errno.EBUSY else []
+    FOUND["load resized"] = resized
+    for worker in workers:
+        worker.kill()
+        worker.wait()
     session.control("stop")
     for reader in readers:
-        reader.join(30)
+        reader.join(60)
     FOUND["load ended"] = not any(reader.is_alive() for reader in readers), said
     FOUND["load stats"] = session.stats()
     session.path.rmdir()
@@ -406,7 +418,12 @@ def main() -> None:
     for step in (equal, wrap, closed, changes, waits, load, outlives):
         print(f"== {step.__name__}", flush=True)
         step()
-    FOUND["unload"] = until(lambda: sh("rmmod ltt") == 0) and sh("umount /sys/kernel/relay && rmmod relayfs") == 0
+    # A ring is closed by a worker, and relayfs stays until that has returned.
+    FOUND["unload"] = (
+        until(lambda: sh("rmmod ltt") == 0)
+        and sh("umount /sys/kernel/relay") == 0
+        and until(lambda: sh("rmmod relayfs") == 0)
+    )
     (OUT / "dmesg").write_bytes(subprocess.run(["dmesg"], capture_output=True, check=True).stdout)
     (OUT / "found.json").write_text(json.dumps(FOUND, indent=1))
 

@@ -423,7 +423,7 @@ def reload_modules(book: Book, build: Path) -> None:
     """Unload all, at once and without a word, and load them again."""
     subprocess.run(["umount", str(MOUNT_POINT)], check=True)
     for name in reversed(MODULES):
-        for _ in range(100):
+        for _ in range(1000):
             done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
             if not done.returncode:
                 break

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("facility")
-    run_script("python.sh", out, "facility_guest.py", timeout=150, modules=["relayfs", "ltt", "relayfs_sample"])
+    run_script("python.sh", out, "facility_guest.py", timeout=400, modules=["relayfs", "ltt", "relayfs_sample"])
     return out
 
 
@@ -43,7 +43,7 @@ def _packets(data: bytes) -> list[tuple[construct.Container, bytes]]:
 
 def test_the_kernel_said_nothing_and_the_modules_unload(left: Path, found: dict[str, Any]) -> None:
     assert found["left"] == ["available_events"]
-    assert found["unload"] == 0
+    assert found["unload"]
     assert complaints((left / "dmesg").read_text()) == []
 
 
@@ -108,7 +108,9 @@ def test_a_ring_grows_under_pressure_and_shrinks_when_quiet(left: Path, found: d
     assert sum(header.records for header, _ in packets) == stats["read"]
     assert [header.packet_seq_num for header, _ in packets] == list(range(len(packets)))
     assert stats["produced"] == 25 == stats["read"] + stats["lost"]
-    assert stats["lost"] <= 2  # those between the ring's being full and the worker's growing it
+    # At most one between the ring's being full and the worker's growing it, to 4, 8, 16 and 32.
+    assert found["grows when full"]
+    assert stats["lost"] <= 4
 
 
 def test_what_is_mounted_on_a_file_goes_with_it(found: dict[str, Any]) -> None:

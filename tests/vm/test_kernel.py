@@ -27,7 +27,7 @@ READERS = ("cp", "cat", "bcp", "bcat", "dd", "head", "python")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory that the scenario filled, on the kernel that LTT_RELAY_KERNEL names (6.1)."""
     out = tmp_path_factory.mktemp("scenario")
-    run_script("scenario.sh", out, timeout=200)
+    run_script("scenario.sh", out, timeout=400)
     return out
 
 

@@ -25,7 +25,7 @@ AT_LOAD = "ltt:events=+sched,+sys_enter:mode=flight:subbuf_size=262144:n_subbufs
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("session")
-    run_script("python.sh", out, "session_guest.py", timeout=250, modules=["relayfs", AT_LOAD], early=True)
+    run_script("python.sh", out, "session_guest.py", timeout=400, modules=["relayfs", AT_LOAD], early=True)
     return out
 
 
@@ -41,6 +41,7 @@ def _records(trace: ltt_relay.Trace) -> int:
 
 def test_the_kernel_said_nothing_and_the_modules_unload(left: Path, found: dict[str, Any]) -> None:
     assert found["unload"] == 0
+    assert found["unload relayfs"]
     assert complaints((left / "dmesg").read_text()) == []
 
 

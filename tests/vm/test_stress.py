@@ -23,7 +23,7 @@ SEED = os.environ.get("LTT_RELAY_STRESS_SEED", "1")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with the book."""
     out = tmp_path_factory.mktemp("stress")
-    run_script("stress.sh", out, str(SECONDS), SEED, timeout=120 + 3 * SECONDS, cpus=3, accel="tcg-single")
+    run_script("stress.sh", out, str(SECONDS), SEED, timeout=300 + 3 * SECONDS, cpus=3, accel="tcg-single")
     return out
 
 
