@@ -42,7 +42,7 @@ TIMED = ("sleeps", "spin1", "spin2", "spin3", "spin4", "spin5", "spin6", "moves"
 SPINS = TIMED[1:7]
 
 #: What this machine may hold up a CPU in all (ns) between the two looks at a clock that are compared.
-HELD_UP = 30_000_000
+HELD_UP = 50_000_000
 
 
 def test_nothing_was_lost(trace: ltt_relay.Trace, works: dict[str, Work]) -> None:
@@ -190,6 +190,14 @@ def test_the_table_of_the_docs_can_be_made(left: Path) -> None:
     assert len(deviations.two_cpus(left)) > 20
 
 
+def _apart(ours: pd.Series, theirs: pd.Series) -> float:
+    """The median difference of two rows of intervals (ms), of which each may have one or two more at its ends."""
+    a, b = ours.to_numpy(), theirs.to_numpy()
+    n = min(len(a), len(b)) - 2
+    pairs = ((a[i : i + n], b[j : j + n]) for i in range(len(a) - n + 1) for j in range(len(b) - n + 1))
+    return min(float(np.median(np.abs(x - y))) for x, y in pairs)
+
+
 def test_perf_sees_the_same(left: Path) -> None:
     beside = ltt_relay.open(left / "beside/trace", strict=True)
     works = read_works(left / "beside")
@@ -197,14 +205,16 @@ def test_perf_sees_the_same(left: Path) -> None:
     runs, waits = analysis.run_intervals(beside), analysis.wakeup_latencies(beside)
     for name in TIMED:
         tid = works[name].tid
-        mine = runs[runs["tid"] == tid]
-        assert abs(len(mine) - len(theirs.get_group(tid))) <= 2, name
-        assert set(mine["cpu"]) == set(theirs.get_group(tid)["cpu"]), name
-        # A probe that this machine held up shows in one of both; perf's delay begins at sched_wakeup.
-        run = (mine["end"] - mine["begin"]).sum() / 1e6
-        assert run == pytest.approx(theirs["run"].sum()[tid], rel=0.1, abs=HELD_UP / 1e6), name
-        delay = waits.loc[waits["tid"] == tid, "latency_ns"].to_numpy() / 1e6
-        assert delay.sum() == pytest.approx(theirs["delay"].sum()[tid], rel=0.2, abs=HELD_UP / 1e6), name
+        mine, perfs = runs[runs["tid"] == tid].sort_values("end"), theirs.get_group(tid)
+        assert abs(len(mine) - len(perfs)) <= 2, name
+        assert set(mine["cpu"]) == set(perfs["cpu"]), name
+        # A probe that this machine held up shows in one of both: not the sums are compared, but interval by interval.
+        assert _apart((mine["end"] - mine["begin"]) / 1e6, perfs["run"]) < 0.02, name
+        # perf's delay begins at sched_wakeup.
+        delays, perfs_delays = waits[waits["tid"] == tid].sort_values("run"), perfs.loc[perfs["delay"] > 0, "delay"]
+        assert abs(len(delays) - len(perfs_delays)) <= 3 + len(delays) // 20, name
+        if len(delays) > 20:
+            assert _apart(delays["latency_ns"] / 1e6, perfs_delays) < 0.05, name
 
 
 def test_perf_sees_the_same_records_in_the_same_order(left: Path) -> None:
