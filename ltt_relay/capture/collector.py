@@ -255,6 +255,7 @@ class Collector:
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._threads: set[threading.Thread] = set()
         self._connections: set[socket.socket] = set()
+        self._closed = False
         self._lock = threading.Lock()
 
     def serve(self) -> None:
@@ -265,9 +266,12 @@ class Collector:
             except OSError:
                 return
             with self._lock:
-                full = len(self._connections) >= _MAX_SENDERS
-                if not full:
+                closed, full = self._closed, len(self._connections) >= _MAX_SENDERS
+                if not (closed or full):
                     self._connections.add(connection)
+            if closed:
+                connection.close()
+                return
             if full:
                 connection.close()
                 self._say(f"{peer[0]}: turned away: {_MAX_SENDERS} senders are connected")
@@ -323,6 +327,7 @@ class Collector:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         with self._lock:
+            self._closed = True
             connections = list(self._connections)
         for connection in connections:
             with contextlib.suppress(OSError):

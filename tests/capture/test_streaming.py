@@ -177,6 +177,29 @@ def test_a_collector_that_is_gone_and_back_goes_on_where_it_was(
     assert (receiving.path / "target/events_0").read_bytes() == bytes(data)
 
 
+def test_a_sender_that_comes_as_the_collector_is_closed_is_dropped(tmp_path: Path) -> None:
+    # It stayed connected, and was answered.
+    collector = Collector(Store(tmp_path / "received"), ("127.0.0.1", 0), say=print, on_trace=print)
+    listening = collector._socket
+
+    class Closing:
+        """Closed by another thread between accept(2) and whatever is done with the connection."""
+
+        def accept(self) -> tuple[socket.socket, object]:
+            accepted = listening.accept()
+            collector._socket = listening
+            collector.close()
+            return accepted
+
+    with socket.create_connection(collector.address) as connection:
+        connection.settimeout(60)
+        connection.sendall(wire.hello(bytes(16), "target"))
+        collector._socket = Closing()  # type: ignore[assignment]
+        collector.serve()
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
 def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
