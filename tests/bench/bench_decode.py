@@ -164,6 +164,21 @@ def _parts(bench: _Bench, trace: Path, count: int, size: int) -> float:
     return whole
 
 
+def _larger(bench: _Bench, work: Path, count: int) -> None:
+    """A range has a fixed price, so what it costs of all is asked of a trace five times as long, too."""
+    trace = write_trace(work / "larger", 5 * count)
+    whole = [bench.ours("frames", trace) for _ in range(3)]
+    part = [bench.ours("1 % range", trace) for _ in range(3)]
+    shares = [
+        100 * median(run[what] for run in part) / median(run[what] for run in whole) for what in ("seconds", "cpu")
+    ]
+    print(
+        f"1 % of {5 * count} records: {median(run['seconds'] for run in part):.3f} s, {shares[0]:.2f} % of all frames "
+        f"({median(run['seconds'] for run in whole):.2f} s); of their CPU time {shares[1]:.2f} %"
+    )
+    shutil.rmtree(trace)
+
+
 def _threads(bench: _Bench, trace: Path, count: int, size: int) -> None:
     if len(bench.cpus) < 2:
         print("threads: this process has one CPU")
@@ -232,6 +247,7 @@ def run(count: int = 20_000_000, runs: int = 5, captured: Path | None = None) ->
         stages = bench.ours("stages", trace)
         print("CPU ns a record: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
         _threads(bench, trace, count, size)
+        _larger(bench, Path(work), count)
         tenth = write_trace(Path(work) / "tenth", count // 10)
         for case in ("iter_frames", "iter_merged"):
             short, long = (bench.ours(case, path) for path in (tenth, trace))
