@@ -143,6 +143,8 @@ class _Crowd:
         finally:
             for future in self._futures:
                 future.cancel()
+            if self._pipe:
+                self._pipe.close()  # nobody listens any more: who tells must not wait for room in it
             self._executor.shutdown(wait=True)
 
     def _listen(self) -> None:
