@@ -75,7 +75,10 @@ def test_time_on_the_cpus_and_waiting_for_them_is_the_schedulers(
     for name in SPINS:
         work = works[name]
         some = of(runs, work, "begin")
-        assert (some["end"] - some["begin"]).sum() == pytest.approx(work.says["run"], rel=0.05, abs=HELD_UP), name
+        # Of the runs in which it looked, which begin at low and at high, the kernel may have added up what was before.
+        ran, held_up = int((some["end"] - some["begin"]).sum()), max(0.05 * work.says["run"], HELD_UP)
+        least, most = ran - (work.begin - work.low), ran + (work.end - work.high)
+        assert least - held_up <= work.says["run"] <= most + held_up, name
         some = waits[(waits["tid"] == work.tid) & (waits["end"] > work.low) & (waits["end"] <= work.high)]
         assert some["wait_ns"].sum() == pytest.approx(work.says["delay"], rel=0.05, abs=HELD_UP), name
 
