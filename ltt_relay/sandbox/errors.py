@@ -90,6 +90,10 @@ def stuck_at_breakpoint(console: str) -> bool:
 
     Older kernels try an instruction whose breakpoint has been taken away again, and QEMU executes the breakpoint for
     ever. Of the CPUs that are asked where they are one answers: it may be the one that changes the code and waits until
-    all others have seen it.
+    all others have seen it; and the one that tries may just stand at the instruction, a branch that is switched on and
+    off by rewriting it: a nop of two or five bytes, or a jump forward, which no waiting loop ends with.
     """
-    return re.search(r"\b(?:asm_exc_int3|(?:smp_)?text_poke\w*)\+0x", console) is not None
+    handler = r"\b(?:asm_exc_int3|(?:smp_)?text_poke\w*)\+0x"
+    switched = r"<66> 90|<0f> 1f 44 00 00|<e9> \w\w \w\w 00 00|<eb> [0-7]"
+    stands = rf"RIP: 0010:[^\n]*\n[^\n]*\bCode: (?:[0-9a-f]{{2}} )*(?:{switched})"
+    return re.search(f"{handler}|{stands}", console) is not None

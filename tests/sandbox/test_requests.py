@@ -92,6 +92,17 @@ def test_a_cpu_that_waits_for_one_at_such_a_breakpoint_tells_as_well() -> None:
     assert not stuck_at_breakpoint("RIP: 0010:native_queued_spin_lock_slowpath+0x6e/0x1c0\n ltt_stop+0x20/0x90 [ltt]")
 
 
+def test_a_cpu_that_stands_at_a_switched_branch_tells_as_well() -> None:
+    # It tried a nop of syscall_trace_enter for two minutes, and the stall was taken for the kernel's own.
+    where = "[  158.5] RIP: 0010:syscall_trace_enter.constprop.0+0xe9/0x1a0\n[  158.5] Code: 85 c0 e9 64 ff ff ff "
+    for switched in ("<66> 90 e9 3f", "<0f> 1f 44 00 00 48", "<eb> 2a 48", "<e9> 10 01 00 00 c3"):
+        assert stuck_at_breakpoint(where + switched)
+    # Back to where it waits goes a lock's loop, and user space has no such branches.
+    for other in ("<eb> f6 48", "<f3> 90 eb f6", "<e9> f0 ff ff ff"):
+        assert not stuck_at_breakpoint(where + other)
+    assert not stuck_at_breakpoint("RIP: 0033:0x47b3ba\nCode: 0f 05 <66> 90")
+
+
 def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a traceback."""
     (tmp_path / "file").touch()
