@@ -3,7 +3,7 @@
 set -eu
 out=$1
 mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
-modprobe loop
+[ -e /sys/module/loop ] || modprobe loop  # built in, maybe
 for n in 6 7; do
 	truncate -s 16M /run/disk$n
 	[ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n

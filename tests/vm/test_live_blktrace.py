@@ -13,7 +13,7 @@ import ltt_relay
 from ltt_relay.formats import blktrace
 from ltt_relay.sandbox import Guest
 from tests.formats.blkparse import blkparse_rows, our_rows
-from tests.vm.guest import ROOT, run_again
+from tests.vm.guest import ROOT, patience, run_again
 
 pytestmark = [
     pytest.mark.vm,
@@ -25,7 +25,7 @@ pytestmark = [
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("blktrace")
     guest = Guest(kernel=os.environ.get("LTT_RELAY_KERNEL", "6.12"), cpus=2, rw=[out], modules=())
-    done = run_again(guest, ["sh", str(ROOT / "tests/vm/blktrace.sh"), str(out)], out, 200)
+    done = run_again(guest, ["sh", str(ROOT / "tests/vm/blktrace.sh"), str(out)], out, patience(200))
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
     return out
 
