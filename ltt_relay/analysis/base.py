@@ -18,7 +18,7 @@ from ltt_relay.errors import UserError
 
 __all__ = (
     "MissingEventError", "Source", "Window", "bin_edges", "codes", "duration_text", "gap_times", "integers", "labels",
-    "last_before", "load", "named", "order_by", "pair", "pair_queued", "require", "span", "summarise",
+    "last_before", "load", "named", "order_by", "origin", "pair", "pair_queued", "require", "span", "summarise",
     "touches_gap", "utc",
 )  # fmt: skip
 
@@ -127,6 +127,11 @@ def span(trace: Source) -> tuple[int, int]:
     """Return the begin and the end of the trace in its monotonic ns."""
     info, offset = trace.info, _offset(trace)
     return (info["begin"] or offset) - offset, (info["end"] or offset) - offset
+
+
+def origin(trace: Source) -> int:
+    """Return the begin of the whole trace in its monotonic ns, of a window too: what +1.5s counts from."""
+    return span(trace.trace if isinstance(trace, Window) else trace)[0]
 
 
 def integers(frame: pd.DataFrame, column: str, missing: int = -1) -> np.ndarray:

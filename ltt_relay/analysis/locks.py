@@ -110,8 +110,9 @@ def _first_begins(time: np.ndarray, key: np.ndarray, is_mutex: np.ndarray) -> np
     """For each begin when the wait began: a mutex is spun for, then slept for, and says so each time."""
     n = is_mutex.size
     order = order_by(time, key)
-    goes_on = np.r_[False, (order[1:] < n) & (order[:-1] < n) & (key[order][1:] == key[order][:-1])]
-    goes_on[goes_on] = is_mutex[order[goes_on]] & is_mutex[np.r_[-1, order[:-1]][goes_on]]
+    goes_on = np.zeros(order.size, bool)
+    goes_on[1:] = (order[1:] < n) & (order[:-1] < n) & (key[order][1:] == key[order][:-1])
+    goes_on[goes_on] = is_mutex[order[goes_on]] & is_mutex[order[np.flatnonzero(goes_on) - 1]]
     first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(order.size)))
     began = np.empty(order.size, np.int64)
     began[order] = time[order[first]]

@@ -118,9 +118,8 @@ def _call_at(trace: Source, time: np.ndarray, tid: np.ndarray) -> pd.Categorical
     entered_at = np.where(entered >= 0, at[np.maximum(entered, 0)], -1) if at.size else np.full(time.size, -1)
     left_at = np.where(left >= 0, out[np.maximum(left, 0)], -2) if out.size else np.full(time.size, -2)
     names = call_names(trace, enter)
-    return pd.Categorical.from_codes(
-        np.where((entered >= 0) & (entered_at > left_at), names.codes[np.maximum(entered, 0)], -1), names.categories
-    )
+    code = np.append(names.codes, -1)[entered]
+    return pd.Categorical.from_codes(np.where(entered_at > left_at, code, -1), names.categories)
 
 
 def off_cpu_time(trace: Source, by: str | list[str] | None = None) -> pd.DataFrame:

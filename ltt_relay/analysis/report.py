@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from ltt_relay.analysis import losses
-from ltt_relay.analysis.base import MissingEventError, Source, duration_text
+from ltt_relay.analysis.base import MissingEventError, Source, duration_text, origin
 from ltt_relay.analysis.catalog import ANALYSES
 from ltt_relay.errors import UserError
 from ltt_relay.printable import printable
@@ -116,8 +116,7 @@ def sections(trace: Source, only: Collection[str] = ()) -> Iterator[Section]:
     wanted = only or names()
     if "trace" in wanted:
         yield _summary(trace)
-    offset = int(trace.info.get("wall_offset") or 0)
-    first = (trace.info["begin"] or offset) - offset
+    first = origin(trace)
     lost = losses(trace)
     if "losses" in wanted and len(lost):
         sentence = "Within these gaps what is said below is incomplete: in_gap counts the intervals that touch one."

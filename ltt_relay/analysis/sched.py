@@ -127,7 +127,7 @@ def _rows(trace: Source) -> dict[str, Any]:
     order = order_by(time, tid)
     order = order[tid[order] > 0]
     task, out, woken = tid[order], order < n, (order >= n) & (order < n + m)
-    after = _state_of(integers(switches, "prev_state", 0))[np.where(out, order, 0)]
+    after = _state_of(np.append(integers(switches, "prev_state", 0), 0))[np.where(out, order, -1)]
     state = np.where(out, after, np.where(woken, _WOKEN, _RUNNING))
     asleep = np.r_[True, (task[1:] != task[:-1]) | (out[:-1] & (state[:-1] != _PREEMPTED))]
     kept = ~woken | asleep
@@ -138,8 +138,7 @@ def _rows(trace: Source) -> dict[str, Any]:
     return {
         "time": time[order], "tid": tid[order], "state": state, "comm": comm[order], "names": names,
         "cpu": np.concatenate([cpu, *(w["cpu"].to_numpy() for w in wakes), cpu])[order],
-        "waker_tid": np.where(wake >= 0, by[wake], -1), "waker": np.where(wake >= 0, waker[wake], -1),
-        "waker_names": waker_names,
+        "waker_tid": np.append(by, -1)[wake], "waker": np.append(waker, -1)[wake], "waker_names": waker_names,
     }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def _functions(begins: pd.DataFrame) -> pd.Categorical:
     if "function" in begins and not pd.api.types.is_integer_dtype(begins["function"]):
         return pd.Categorical(begins["function"])
     address, place = np.unique(integers(begins, "function", 0).view(np.uint64), return_inverse=True)
-    return pd.Categorical.from_codes(place, [f"0x{value:x}" for value in address.tolist()])
+    return pd.Categorical.from_codes(place, pd.Index([f"0x{value:x}" for value in address.tolist()], dtype="str"))
 
 
 def expiry_intervals(trace: Source) -> pd.DataFrame | None:

@@ -64,7 +64,9 @@ def stacked(axes: Axes, trace: Source, begin: pd.Series, key: pd.Series, value: 
         above = floor + layer
         if layer.any():
             axes.fill_between(x, np.r_[floor, 0], np.r_[above, 0], step="post", color=colour, linewidth=0)
-            handles.append(Patch(color=colour, label=short(name) if name else f"{others} others"))
+            handles.append(
+                Patch(color=colour, label=short(name) if name else f"{others} other{'s' if others > 1 else ''}")
+            )
         floor = above
     axes.set_ylim(0, max(float(floor.max()) * 1.05, 1e-9))
     time_axis(axes, trace)

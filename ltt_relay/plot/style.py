@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from ltt_relay.analysis.base import Source, duration_text, gap_times, span
+from ltt_relay.analysis.base import Source, duration_text, gap_times, origin, span
 
 __all__ = (
     "COLOURS", "GAP", "INK", "OTHERS", "SHADES", "bins_for", "counts_axis", "duration_axis", "empty", "figure",
@@ -127,14 +127,14 @@ def rate_axis(axis: Any) -> None:
 
 
 def time_axis(axes: Axes, trace: Source) -> None:
-    """Make x the time since the trace's begin, over all of it."""
+    """Make x the time since the trace's begin, over all of it; of a window, over that."""
     first, last = span(trace)
-    length = max((last - first) / 1e9, 1e-9)
+    before, length = (first - origin(trace)) / 1e9, max((last - first) / 1e9, 1e-9)
     factor, unit = next((factor, unit) for limit, factor, unit in _UNITS if length < limit)
     # Round in the unit that is shown.
-    ticks = np.asarray(MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(0, length * factor)) / factor
-    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x * factor:g}"))
+    nice = MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(before * factor, (before + length) * factor)
+    axes.xaxis.set_major_locator(FixedLocator((np.asarray(nice) / factor - before).tolist()))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{(x + before) * factor:.12g}"))
     axes.set_xlim(0, length)
     axes.set_xlabel(f"time since the trace began ({unit})")
 

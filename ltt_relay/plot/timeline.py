@@ -110,7 +110,7 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     legend = [Patch(color=colour, label=short(name)) for name, colour in zip(top, COLOURS, strict=False)]
     others = names.nunique() - len(top)
     if others > 0:
-        legend.append(Patch(color=OTHERS, label=f"{others} other names"))
+        legend.append(Patch(color=OTHERS, label=f"{others} other name{'s' if others > 1 else ''}"))
     if strip:
         legend.append(Patch(color=INK, label="interrupts (strip above)"))
     if lost:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 import ltt_relay
 from ltt_relay import analysis, plot
+from ltt_relay.analysis.base import span
 from ltt_relay.analysis.catalog import ANALYSES
-from ltt_relay.analysis.report import text
+from ltt_relay.analysis.report import sections, text
 from ltt_relay.errors import UserError
 from ltt_relay.formats.classic import Dialect
 from ltt_relay.plot.page import page
@@ -153,3 +155,32 @@ def test_times_of_hours_are_hours(tmp_path: Path) -> None:
     trace = _hours(tmp_path / "t")
     assert plot.rates(trace).axes[0].get_xlabel() == "time since the trace began (h)"
     assert analysis.timer_expiries(trace)["late_ns"].dropna().max() == 2_000_000
+
+
+def test_a_part_of_a_trace_in_which_hardly_anything_happened(tmp_path: Path) -> None:
+    """Some failed where a part had none of an event that the trace has: no wake-up, call, lock or kind of timer."""
+    wheel = {"timer": 0xFFFF0000, "function": 0xFFFF1234}
+    rows = [
+        *_life(1000, 7, 10),
+        (1240, "timer_expire_entry", wheel),
+        (1250, "timer_expire_exit", {"timer": 0xFFFF0000}),
+    ]
+    trace = write(tmp_path / "t", {0: rows}, _NAMES, {5: "disk"})
+    begin, end = trace.info["begin"], trace.info["end"]
+    for since in range(begin, end, 20):
+        for until in (since + 10, since + 50):
+            part = analysis.Window(trace, since, until)
+            for entry in ANALYSES:
+                with contextlib.suppress(UserError):
+                    entry.function(part)
+
+
+def test_times_of_a_part_count_from_the_begin_of_the_trace(tmp_path: Path) -> None:
+    """As --since counts; they counted from the part's begin, and still said that it was the trace's."""
+    trace = _hours(tmp_path / "t")
+    axes = plot.rates(analysis.Window(trace, "+5h", "+6h")).axes[0]
+    assert axes.get_xlabel() == "time since the trace began (min)"
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert {"300", "360"} <= set(shown)
+    (section,) = sections(analysis.Window(trace, "+5h"), ["cpu"])
+    assert section.since == span(trace)[0]
