@@ -84,9 +84,10 @@ class Ltt3Source(Source):
             problems += trouble
             parts.append(rows)
         if not any(rows.size for rows in parts) and not any(_STREAM.fullmatch(file.name) for file in files):
+            what = "; its metadata is that of LTT 3.0" if found.env.get("tracer_name") == "ltt-relay" else ""
             raise TraceError(
                 f"{path}: no stream files in it, of any format that is known here; of LTT 3.0, metadata, state_0, "
-                f"events_0, events_1 … were expected{why or strangers.told(path)}"
+                f"events_0, events_1 … were expected{why or what or strangers.told(path)}"
             )
         headers = np.concatenate(parts) if parts else np.zeros(0, INDEX)
         offset = found.wall_offset

@@ -27,6 +27,9 @@ def open_source(path: Path, format: str | Path | Format | None = None) -> Source
     """
     if not path.exists():
         raise TraceError(f"{path}: no such directory or file")
+    if not (path.is_file() or path.is_dir()):
+        # A pipe would be waited for.
+        raise TraceError(f"{path}: neither a directory nor a file, but a pipe or a device: write it to a file first")
     found: Format | ModuleType | None
     try:
         if isinstance(format, Format):

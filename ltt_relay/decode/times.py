@@ -3,7 +3,7 @@
 
 int                     wall-clock ns since 1970
 datetime, Timestamp     naive ones mean UTC; so does numpy.datetime64
-"2026-11-24 13:00"      ISO 8601 text, UTC unless it says otherwise
+"2026-11-24 13:00"      ISO 8601 text, UTC unless it says otherwise, or as `info` prints it: "… 13:00:00.5 UTC"
 "+1.5s"                 from the trace's begin          "-2s"   from its end          units: ns us ms s min h
 """
 
@@ -30,7 +30,8 @@ _UNITS: Final = {
     "h": 3_600_000_000_000,
 }
 _RELATIVE = re.compile(r"([+-])(\d+(?:\.\d*)?)(ns|us|ms|s|min|h)?")
-_FRACTION = re.compile(r"\.(\d+)")
+#: Of a second.
+_FRACTION = re.compile(r"(?:(?<=:\d\d:\d\d)|(?<=T\d{6}))[.,](\d+)")
 
 
 def _nanoseconds(moment: datetime) -> int:
@@ -68,10 +69,14 @@ def resolve(moment: Moment, begin: int, end: int) -> int:
     if text.isdecimal():
         return int(text)
     # datetime knows microseconds; the digits behind them are added by hand.
+    text = text.removesuffix(" UTC")
     fraction_found = _FRACTION.search(text)
     digits = fraction_found[1] if fraction_found else ""
+    whole_seconds = _FRACTION.sub("", text)
     try:
-        parsed = datetime.fromisoformat(_FRACTION.sub("", text))
+        if "." in whole_seconds or "," in whole_seconds:
+            raise ValueError  # datetime takes that of a minute for one of a second
+        parsed = datetime.fromisoformat(whole_seconds)
     except ValueError:
         raise ValueError(f"{moment!r} is no time: {_FORMS} were expected") from None
     return _nanoseconds(parsed) + (int(digits[:9].ljust(9, "0")) if digits else 0)

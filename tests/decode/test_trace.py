@@ -237,14 +237,19 @@ def test_frames_are_writable_and_outlive_the_trace(pristine: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [("+1.5s", 1_500_000_100), ("-2s", -1_999_999_000), (5, 5), ("7", 7),
-                                                ("1970-01-01T00:00:00.000000123Z", 123)])  # fmt: skip
+                                                ("1970-01-01T00:00:00.000000123Z", 123),
+                                                ("1970-01-01 00:00:00.000000123 UTC", 123),  # as info prints it
+                                                ("1970-01-01T01:00:00,000000123+01:00", 123),
+                                                ("19700101T000000.000000123", 123)])  # fmt: skip
 def test_moments(text: str | int, expected: int) -> None:
     assert resolve(text, 100, 1000) == expected
 
 
-def test_a_wrong_moment_says_what_was_expected() -> None:
+# A fraction of a minute was taken for one of a second.
+@pytest.mark.parametrize("text", ["yesterday", "1970-01-01T00:30.5", "1970-01-01T12.5", "1970-01-01 UTC+1"])
+def test_a_wrong_moment_says_what_was_expected(text: str) -> None:
     with pytest.raises(ValueError, match="ISO 8601"):
-        resolve("yesterday", 0, 1)
+        resolve(text, 0, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------- damage

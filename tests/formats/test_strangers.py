@@ -5,6 +5,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -64,3 +65,17 @@ def test_the_error_tells_that_a_trace_is_anothers(tmp_path: Path, metadata: byte
     (tmp_path / "channel0_0").write_bytes(b"\xc1\x1f\xfc\xc1" + bytes(4092))
     with pytest.raises(ltt_relay.TraceError, match="CTF of another tracer, which babeltrace2 reads"):
         ltt_relay.open(tmp_path)
+
+
+def test_metadata_of_its_own_are_not_said_to_be_anothers(tmp_path: Path) -> None:
+    write_trace(tmp_path / "t", 100, cpus=1)
+    for stream in (tmp_path / "t").glob("*_0"):
+        stream.unlink()
+    with pytest.raises(ltt_relay.TraceError, match="no stream files in it.*its metadata is that of LTT 3.0"):
+        ltt_relay.open(tmp_path / "t")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ltt_relay.TraceError, match="a pipe or a device"):
+        ltt_relay.open(tmp_path / "pipe")
