@@ -24,3 +24,11 @@ def test_formats_are_one_directory_in_the_checkout_and_in_the_package() -> None:
     link = root / "ltt_relay" / "formats"
     assert link.is_symlink()
     assert link.resolve() == root / "formats"
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    """It was a traceback."""
+    command = [sys.executable, "-m", "ltt_relay", "completion", "bash"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "ltt-relay: output: No space left on device\n")

@@ -48,6 +48,11 @@ def examples(text: str) -> str:
     return "\b\nExamples:\n" + indent(dedent(text).strip(), "  ")
 
 
+def _drop_output() -> None:
+    """Let whatever Python would flush at exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are looked up."""
 
@@ -78,15 +83,18 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no command {args[0]!r}{hint}", ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; what the user can mend is one line on stderr, and a closed pipe is silence."""
+        """Run; what the user can mend, a full disk for one, is one line on stderr, and a closed pipe is silence."""
         try:
             return super().invoke(ctx)
         except UserError as error:
             click.echo(f"ltt-relay: {error}", err=True)
             ctx.exit(1)
         except BrokenPipeError:
-            # Whatever Python would flush at exit goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
+            ctx.exit(1)
+        except OSError as error:
+            _drop_output()
+            click.echo(f"ltt-relay: {error.filename or 'output'}: {error.strerror or error}", err=True)
             ctx.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -39,7 +39,7 @@ def open_part(trace: Path, format_name: str | None, since: str | None, until: st
     from ltt_relay.analysis.base import duration_text
 
     opened = ltt_relay.open(trace, format_name)
-    if not since and not until:
+    if since is None and until is None:
         return opened
     try:
         window = Window(opened, since, until)
