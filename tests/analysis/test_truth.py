@@ -20,6 +20,7 @@ from ltt_relay.cli.plot import KINDS
 from ltt_relay.cli.report import SECTIONS
 from ltt_relay.cli.report import command as report
 from ltt_relay.plot.page import page
+from ltt_relay.testing import write_trace
 from tests.analysis.handmade import Row, switch, write
 
 
@@ -233,7 +234,7 @@ def test_interrupts_and_faults(trace: ltt_relay.Trace) -> None:
 
 
 def test_intervals_that_touch_a_gap_are_marked(tmp_path: Path) -> None:
-    trace = ltt_relay.open(ltt_relay.testing.write_trace(tmp_path / "t", 20_000, 2, packet_size=32 << 10, lost_every=3))
+    trace = ltt_relay.open(write_trace(tmp_path / "t", 20_000, 2, packet_size=32 << 10, lost_every=3))
     runs = analysis.run_intervals(trace)
     gaps = trace.gaps
     for column in ("begin", "end"):

@@ -71,7 +71,7 @@ def test_metadata_of_its_own_are_not_said_to_be_anothers(tmp_path: Path) -> None
     write_trace(tmp_path / "t", 100, cpus=1)
     for stream in (tmp_path / "t").glob("*_0"):
         stream.unlink()
-    with pytest.raises(ltt_relay.TraceError, match="no stream files in it.*its metadata is that of LTT 3.0"):
+    with pytest.raises(ltt_relay.TraceError, match=r"no stream files in it.*its metadata is that of LTT 3\.0"):
         ltt_relay.open(tmp_path / "t")
 
 
