@@ -63,6 +63,16 @@ class Window:
         return whole | {"begin": begin, "end": max(begin, end)}
 
     @property
+    def cuts(self) -> tuple[int | None, int | None]:
+        """Where it cuts the trace, in monotonic ns; None where the trace itself begins or ends."""
+        whole, offset = self.trace.info, _offset(self.trace)
+        begin, end = whole["begin"] or 0, whole["end"] or 0
+        return (
+            self.since - offset if begin < self.since <= end else None,
+            self.until - offset if begin < self.until <= end else None,
+        )
+
+    @property
     def gaps(self) -> pd.DataFrame:
         """Return the gaps that touch this time."""
         gaps = self.trace.gaps

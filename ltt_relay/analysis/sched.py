@@ -14,6 +14,7 @@ import pandas as pd
 from ltt_relay.analysis.base import (
     MissingEventError,
     Source,
+    Window,
     integers,
     labels,
     last_before,
@@ -49,13 +50,31 @@ def _state_of(prev_state: np.ndarray) -> np.ndarray:
     return state
 
 
+def _with_cuts(switches: pd.DataFrame, low: int | None, high: int | None) -> pd.DataFrame:
+    """Return the switches, and one more of each of their CPUs at the times where a window cuts what ran."""
+    cpu = switches["cpu"].to_numpy()
+    first, back = (np.unique(some, return_index=True)[1] for some in (cpu, cpu[::-1]))
+    before, after = switches.iloc[first], switches.iloc[cpu.size - 1 - back]
+    parts = [switches]
+    if low is not None and "prev_pid" in switches:
+        who = {f"next_{what}": before[f"prev_{what}"] for what in ("pid", "comm") if f"prev_{what}" in before}
+        parts.insert(0, before.assign(timestamp=low, **who))
+    if high is not None:
+        parts.append(after.assign(timestamp=high, prev_state=0))
+    return pd.concat(parts, ignore_index=True)
+
+
 def run_intervals(trace: Source) -> pd.DataFrame:
     """Return who ran: cpu, begin, end (int64 ns), tid, comm, state (why it left, 0 if runnable), in_gap; per CPU.
 
-    An interval ends with the next switch of its CPU; time before the first switch and after the last is left out. The
-    idle task is tid 0. Needs sched_switch.
+    An interval ends with the next switch of its CPU; time before the first switch and after the last is left out. A
+    window's ends cut the intervals that reach over them, on the CPUs that switch in it: their first switch tells who
+    ran before. The idle task is tid 0. Needs sched_switch.
     """
-    switches = require(trace, "sched_switch", ["timestamp", "cpu", "next_pid", "next_comm", "prev_state"])
+    columns = ["timestamp", "cpu", "next_pid", "next_comm", "prev_state"]
+    switches = require(trace, "sched_switch", [*columns, "prev_pid", "prev_comm"])
+    if isinstance(trace, Window):
+        switches = _with_cuts(switches, *trace.cuts)
     cpu = switches["cpu"].to_numpy()
     order = np.argsort(cpu, kind="stable")
     follows = cpu[order][1:] == cpu[order][:-1]

@@ -184,3 +184,26 @@ def test_times_of_a_part_count_from_the_begin_of_the_trace(tmp_path: Path) -> No
     assert {"300", "360"} <= set(shown)
     (section,) = sections(analysis.Window(trace, "+5h"), ["cpu"])
     assert section.since == span(trace)[0]
+
+
+def test_who_ran_at_the_ends_of_a_part_is_in_it(tmp_path: Path) -> None:
+    """They were left out: the picture showed a CPU as idle that was busy, and so did the tables."""
+    rows = [switch(1000, 0, 7), switch(5000, 7, 8, 0), switch(9000, 8, 0), switch(11000, 0, 7), switch(12000, 7, 0)]
+    trace = write(tmp_path / "t", {0: rows, 1: [switch(1000, 0, 9), switch(12000, 9, 0)]}, {7: "A", 8: "B"}, {})
+    offset = trace.info["wall_offset"]
+
+    def part(since: int, until: int) -> list[tuple[int, int, int]]:
+        runs = analysis.run_intervals(analysis.Window(trace, since + offset, until + offset))
+        return list(runs[["begin", "end", "tid"]].itertuples(index=False, name=None))
+
+    assert part(4000, 6000) == [(4000, 5000, 7), (5000, 6000, 8)]
+    assert part(6000, 10000) == [(6000, 9000, 8), (9000, 10000, 0)]
+    # Who ran before the trace began, and after its end, is not known; of a CPU without a switch neither.
+    assert part(0, 6000) == [(1000, 5000, 7), (5000, 6000, 8), (1000, 6000, 9)]
+    assert part(10000, 99999) == [(10000, 11000, 0), (11000, 12000, 7), (10000, 12000, 9)]
+    window = analysis.Window(trace, 4000 + offset, 6000 + offset)
+    assert analysis.cpu_time(window)[["comm", "run_ns", "share"]].to_numpy().tolist() == [
+        ["A", 1000, 0.5],
+        ["B", 1000, 0.5],
+    ]
+    assert analysis.preemptions(window)["time"].tolist() == [5000]

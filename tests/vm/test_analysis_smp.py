@@ -116,7 +116,7 @@ def test_both_cpus_are_in_use_while_three_want_them(trace: ltt_relay.Trace, work
     ran, waited = inside(trace)
     assert ran + waited == pytest.approx(3 * (end - begin), rel=0.01)
     assert waited > 0.9 * (end - begin)
-    # What was under way at the window's ends, which may be long, is not in it.
+    # Waits that reach over the window's ends, which may be long, are not in it.
     assert all(0 < part <= whole for part, whole in zip(inside(window), (ran, waited), strict=True))
     assert analysis.run_queue(window)["waiting"].max() >= 1
 
