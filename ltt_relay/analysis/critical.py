@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ltt_relay.analysis.base import Source, require
+from ltt_relay.analysis.base import Source, integers, require
 from ltt_relay.analysis.offcpu import wake_context
 from ltt_relay.analysis.sched import STATES, cpu_time, task_states
 from ltt_relay.errors import UserError
@@ -55,9 +55,11 @@ class _Lives:
 def main_task(trace: Source) -> int:
     """Return the first task that started a program, as the recorded command does; else the one that ran longest."""
     if "sched_process_exec" in trace:
-        execs = require(trace, "sched_process_exec", ["pid"])
-        if len(execs):
-            return int(execs["pid"].iloc[0])
+        # Old formats name no task: it is the running one.
+        execs = require(trace, "sched_process_exec", ["tid", "pid"])
+        tids = integers(execs, "pid" if "pid" in execs else "tid")
+        if (tids >= 0).any():
+            return int(tids[tids >= 0][0])
     busiest = cpu_time(trace)
     if not len(busiest):
         raise UserError(f"{trace.path}: no task ran")

@@ -411,8 +411,9 @@ class Trace(Mapping[str, pd.DataFrame]):
 
     @property
     def modules(self) -> pd.DataFrame:
-        """The modules that were loaded: taints, name."""
-        return self["state_module"][["taints", "name"]]
+        """The modules that were loaded: taints (of LTT 3.0), name."""
+        found = self["state_module"]
+        return found[[column for column in ("taints", "name") if column in found]]
 
     @property
     def gaps(self) -> pd.DataFrame:

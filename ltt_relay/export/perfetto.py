@@ -185,12 +185,14 @@ class PerfettoSink:
             return
         tasks = trace["state_task"]
         packet = self._protos.TracePacket()
-        rows = zip(*(tasks[column].tolist() for column in ("pid", "tgid", "ppid", "uid", "event_comm")), strict=True)
-        for pid, tgid, ppid, uid, comm in rows:
+        columns = ("pid", "tgid", "ppid", "uid", "event_comm")
+        known = (tasks[name].tolist() if name in tasks else [None] * len(tasks) for name in columns)
+        for pid, told, ppid, uid, comm in zip(*known, strict=True):
+            tgid = pid if told is None else told  # old formats do not have all of it
             self._tgids[pid] = tgid
             if pid == tgid:
                 packet.process_tree.processes.add(
-                    pid=pid, ppid=ppid, uid=_signed(uid), cmdline=[comm], cmdline_is_comm=True
+                    pid=pid, ppid=ppid, uid=None if uid is None else _signed(uid), cmdline=[comm], cmdline_is_comm=True
                 )
             else:
                 packet.process_tree.threads.add(tid=pid, tgid=tgid, name=comm)
