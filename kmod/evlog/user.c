@@ -42,12 +42,13 @@ static bool take_token(void)
 	u64 rate = READ_ONCE(rate_limit), full = rate * NSEC_PER_SEC;
 	uid_t uid = from_kuid_munged(&init_user_ns, current_uid());
 	struct bucket *b = &buckets[hash_32(uid, BUCKET_BITS)];
-	u64 now = ktime_get_ns(), passed;
+	u64 now, passed;
 	bool taken;
 
 	if (!rate)
 		return true;
 	spin_lock(&buckets_lock);
+	now = ktime_get_ns();	/* here, lest another writer's refill be later, and this one the whole of a bucket */
 	passed = min_t(u64, now - b->refilled, NSEC_PER_SEC);
 	b->tokens = min(b->tokens + passed * rate, full);
 	b->refilled = now;

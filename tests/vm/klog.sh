@@ -201,6 +201,28 @@ echo "user.notice:9 below" >$evlog/log
 echo "auth.debug:9 not below" >$evlog/log
 cp $evlog/threshold "$out/evlog-threshold"
 cp $evlog/refused "$out/evlog-refused"
+# The limit is a user's, however many write at once.
+mount -o remount,mode=0711,log_mode=0222 /sys/kernel/relay
+echo 20 >$evlog/rate_limit
+"$python" - >"$out/evlog-limit-together" <<-'END'
+	import os, time
+	os.setgid(1001), os.setuid(1001)
+	log = os.open("/sys/kernel/relay/evlog/log", os.O_WRONLY)
+	begin = time.monotonic()
+	for n in range(4):
+	    if not os.fork():
+	        while time.monotonic() < begin + 2:
+	            try:
+	                os.write(log, b"user.warning:10 of a user")
+	            except BlockingIOError:
+	                pass
+	        os._exit(0)
+	for n in range(4):
+	    os.wait()
+	print(time.monotonic() - begin)
+END
+mount -o remount,mode=0700,log_mode=0 /sys/kernel/relay
+echo 0 >$evlog/rate_limit
 now >>"$out/before"
 echo stop >$evlog/control
 echo "user.emerg stopped" >$evlog/log 2>"$out/evlog-stopped"

@@ -250,6 +250,12 @@ def test_users_write_as_far_as_mount_options_and_the_limit_let_them(left: Path) 
     assert set(records["uid"]) == {1000}
 
 
+def test_the_limit_holds_for_a_user_who_writes_from_several_processes(left: Path) -> None:
+    # Two writers at once: the clock of one was read before the other's refill, and seemed to be a second or more later.
+    seconds = float((left / "evlog-limit-together").read_text())
+    assert 20 <= len(query_log(ltt_relay.open(left / "evlog"), event_type=10)) <= 20 + 20 * seconds
+
+
 def test_what_is_below_the_threshold_is_not_let_in_but_counted(left: Path) -> None:
     levels = dict(line.split("=") for line in (left / "evlog-threshold").read_text().split())
     assert (levels["user"], levels["auth"]) == ("warning", "debug")
