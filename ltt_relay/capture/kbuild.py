@@ -23,7 +23,8 @@ __all__ = ("PRODUCTS", "BuildError", "build", "compiler_for", "source_dir", "sou
 
 #: What a build in the source tree itself leaves there; it is neither copied nor hashed.
 PRODUCTS = shutil.ignore_patterns(
-    *("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", "*.a", "*.d", "*.symvers", "modules.order", ".tmp_*", ".git", "*~")
+    *("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", "*.a", "*.d", "*.symvers", "modules.order", ".tmp_*", ".git", "*~"),
+    *("*.i", "syscalls.h", "tracepoints.h"),
 )
 _ERROR_LINE = re.compile(r"error:|undefined!|undefined reference|\*\*\*|^make.*Error|No such file")
 _MAX_ERROR_LINES = 40

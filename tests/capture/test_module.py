@@ -138,6 +138,28 @@ def test_dkms_builds_and_installs_for_a_kernel_that_does_not_run(tmp_path: Path)
     assert {"relayfs", "ltt"} <= names
 
 
+@pytest.mark.vm
+@pytest.mark.slow
+def test_a_tree_built_for_one_kernel_is_built_anew_for_another(tmp_path: Path) -> None:
+    # The table of system calls stayed that of the first kernel, and calls unknown there were told with six arguments.
+    from ltt_relay.sandbox.kernels import find_kernel
+
+    tables = []
+    for tree, name in (("one", "5.10"), ("one", "6.12"), ("other", "6.12")):
+        kernel = find_kernel(name)
+        shutil.copytree(kbuild.source_dir(), tmp_path / tree, ignore=kbuild.PRODUCTS, dirs_exist_ok=True)
+        command = ["make", "-C", str(kernel.build), f"M={tmp_path / tree}", "ltt/probes_sys.o"]
+        command += ["CONFIG_DEBUG_INFO_BTF_MODULES=", f"CC={kbuild.compiler_for(kernel.build)}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        tables.append((tmp_path / tree / "ltt/syscalls.h").read_text())
+    assert tables[0] != tables[1] == tables[2]
+    # Nor is such a table taken along from the sources.
+    shutil.copytree(tmp_path / "one", tmp_path / "copy", ignore=kbuild.PRODUCTS)
+    assert not (tmp_path / "copy/ltt/syscalls.h").exists()
+    assert kbuild.source_hash(tmp_path / "one") == kbuild.source_hash(kbuild.source_dir())
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel in it; dependencies come from the one that runs the tests."""
