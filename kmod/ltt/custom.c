@@ -61,7 +61,7 @@ static int parse_type(struct ltt_session *s, struct ltt_dynamic *d, const char *
 		return ltt_dynamic_field(d, name, LTT_STRING, 0);
 	if (parse_chars(type, &size) && size && size <= MAX_CHARS)
 		return ltt_dynamic_field(d, name, LTT_CHARS, size);
-	if (strchr("sux", *type) && !kstrtouint(type + 1, 10, &bits) &&
+	if (*type && strchr("sux", *type) && !kstrtouint(type + 1, 10, &bits) &&
 	    (bits == 8 || bits == 16 || bits == 32 || bits == 64))
 		return ltt_dynamic_field(d, name, kind, bits / 8);
 	return ltt_refuse(s, -EINVAL, "%.32s:%.32s: no type; s8 to s64, u8 to u64, x8 to x64, char[1] to char[%u], string",
@@ -88,6 +88,9 @@ static int parse_field(struct ltt_session *s, struct ltt_dynamic *d, char *word)
 	return err == -ENOSPC ? ltt_refuse(s, err, "an event has at most %u fields, tid included", LTT_MAX_FIELDS) : err;
 }
 
+/* What the other files of a capture have records of: a trace's events are told apart by name, whichever file they are in. */
+static const char * const elsewhere[] = { "state_task", "state_irq", "state_module", "state_end", "printk", "evlog" };
+
 static int declare_event(struct ltt_session *s, char *text)
 {
 	const char *name = next_word(&text);
@@ -98,7 +101,8 @@ static int declare_event(struct ltt_session *s, char *text)
 	if (!name || !ltt_is_name(name) || !strcmp(name, "declare") || !strncmp(name, "kprobe_", 7))
 		return ltt_refuse(s, -EINVAL, "declare %.40s: a name of letters, digits and _ was expected, not \"declare\" and not beginning with kprobe_",
 				  name ?: "");
-	if (ltt_event_index(name) >= 0 || ltt_dynamic_find(s, name, false))
+	if (ltt_event_index(name) >= 0 || match_string(elsewhere, ARRAY_SIZE(elsewhere), name) >= 0 ||
+	    ltt_dynamic_find(s, name, false))
 		return ltt_refuse(s, -EEXIST, "declare %s: there is such an event already", name);
 	d = ltt_dynamic_make(s, name, false);
 	if (IS_ERR(d))

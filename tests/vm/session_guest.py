@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ltt_relay.formats.ltt3 import EVENTS
+
 OUT = Path(sys.argv[1])
 LTT = Path("/sys/kernel/relay/ltt")
 CPUS = range(2)
@@ -140,6 +142,8 @@ def custom() -> None:
             "declare bad " + " ".join(f"f{n}:u8" for n in range(20)),
             "declare kprobe_x a:u8",
             "declare bad a:char[0]",
+            "declare bad a:",
+            *(f"declare {event.name} a:u8" for event in EVENTS if event.stream),
             "",
         )
     ]
@@ -285,7 +289,8 @@ def classes() -> None:
 
 
 def main() -> None:
-    for step in [globals()[n] for n in sys.argv[2:]] or (boot, custom, kprobes, triggers, filters, classes):
+    steps = boot, custom, kprobes, triggers, filters, classes
+    for step in [globals()[n] for n in sys.argv[2:]] or steps:
         print(f"== {step.__name__}", flush=True)
         step()
     FOUND["unload"] = sh("umount /sys/kernel/relay && rmmod ltt").returncode
