@@ -181,7 +181,7 @@ LTT_PROBE(TASK_RENAME, task_rename, task, TP_PROTO(struct task_struct *task, con
 	p->pid = task->pid;
 	memcpy(p->oldcomm, task->comm, LTT3_COMM_LEN);
 	memset(p->newcomm, 0, LTT3_COMM_LEN);
-	memcpy(p->newcomm, comm, strnlen(comm, LTT3_COMM_LEN));
+	memcpy(p->newcomm, comm, strnlen(comm, LTT3_COMM_LEN - 1));	/* the rest of a longer one is cut off */
 	p->oom_score_adj = task->signal->oom_score_adj;
 }
 

@@ -151,6 +151,19 @@ def custom() -> None:
     session.stop_and_keep()
 
 
+def names() -> None:
+    """A program whose name is longer than a task's can be, ftrace beside us."""
+    session = Session("names", "none +task_rename")
+    tracing = Path("/sys/kernel/tracing")
+    (tracing / "events/task/task_rename/enable").write_text("1")
+    session.write("control", "start")
+    sh("cp /bin/true /tmp/longer_than_fifteen; /tmp/longer_than_fifteen")
+    session.stop_and_keep()
+    (tracing / "events/task/task_rename/enable").write_text("0")
+    FOUND["names of ftrace"] = (tracing / "trace").read_text()
+    (tracing / "trace").write_text("")
+
+
 def kprobes() -> None:
     session = Session("kprobes", "none +kprobe:do_sys_openat2 +kprobe:vfs_unlink")
     FOUND["kprobe refused"] = [
@@ -289,7 +302,7 @@ def classes() -> None:
 
 
 def main() -> None:
-    steps = boot, custom, kprobes, triggers, filters, classes
+    steps = boot, custom, names, kprobes, triggers, filters, classes
     for step in [globals()[n] for n in sys.argv[2:]] or steps:
         print(f"== {step.__name__}", flush=True)
         step()

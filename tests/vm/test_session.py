@@ -123,6 +123,15 @@ def test_what_is_wrong_with_a_custom_event_is_said(found: dict[str, Any]) -> Non
     assert all(why for _, why in found["custom refused"])
 
 
+def test_a_task_is_renamed_to_what_it_is_then_called(left: Path, found: dict[str, Any]) -> None:
+    # The tracepoint tells the program's name, which may be longer than a task's: it had a sixteenth letter.
+    theirs = re.findall(r"task_rename: .*?oldcomm=(.*?) newcomm=(.*?) oom_score", found["names of ftrace"])
+    renamed = ltt_relay.open(left / "names", strict=True)["task_rename"]
+    ours = list(renamed[["oldcomm", "newcomm"]].astype(str).itertuples(index=False, name=None))
+    assert "longer_than_fif" in set(renamed["newcomm"])
+    assert set(ours) <= set(theirs)
+
+
 # ------------------------------------------------------------------------------------------------ kprobes and triggers
 
 
