@@ -112,6 +112,7 @@ struct ltt_dynamic {
  * @seq: number of the next packet
  * @last: time of the last record
  * @lost: records for which there was no block
+ * @told: of them, how many a packet tells of
  * @uuid: of the session
  * @wall_offset: of the session
  * @grow: makes spares
@@ -129,6 +130,7 @@ struct ltt_state {
 	u64 seq;
 	u64 last;
 	u64 lost;
+	u64 told;
 	uuid_t uuid;
 	s64 wall_offset;
 	struct work_struct grow;
@@ -268,6 +270,7 @@ void ltt_state_init(struct ltt_state *state, const uuid_t *uuid, s64 wall_offset
 void ltt_state_free(struct ltt_state *state);
 int ltt_state_prepare(struct ltt_state *state);
 int ltt_state_dump(struct ltt_state *state, bool afresh);
+void ltt_state_stop(struct ltt_state *state);
 void ltt_state_seal(struct ltt_state *state);
 void ltt_state_task(struct ltt_state *state, struct task_struct *task, u32 cause, const char *comm);
 extern const struct file_operations ltt_state_fops;

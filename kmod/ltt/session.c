@@ -73,6 +73,8 @@ void ltt_session_stop(struct ltt_session *s)
 	WRITE_ONCE(s->switches, false);
 	if (s->flags & RELAYFS_FLIGHT)
 		ltt_state_dump(&s->state, true);
+	else
+		ltt_state_stop(&s->state);
 }
 
 int ltt_session_start(struct ltt_session *s)
@@ -90,7 +92,7 @@ int ltt_session_start(struct ltt_session *s)
 	if (!err)
 		err = ltt_state_dump(&s->state, flight);
 	if (err)
-		ltt_refuse(s, err, "no memory for the list of tasks");
+		ltt_refuse(s, err, "no memory for the list of tasks, of which a session keeps 32 MiB");
 	else
 		err = ltt_register_events(s);
 	if (err)

@@ -113,12 +113,8 @@ static void open_block(struct ltt_state *state)
 	state->open = block;
 }
 
-static void open_packet(struct ltt_state *state, u64 now)
+static void begin_header(struct ltt_state *state, struct ltt3_packet_header *h, u64 now)
 {
-	struct ltt_block *block = state->open;
-	struct ltt3_packet_header *h = open_header(block);
-
-	block->used = block->complete + LTT3_HEADER_SIZE;
 	memset(h, 0, sizeof(*h));
 	memcpy(h->uuid, &state->uuid, sizeof(h->uuid));
 	h->stream_id = LTT3_STREAM_STATE;
@@ -132,6 +128,26 @@ static void open_packet(struct ltt_state *state, u64 now)
 	h->wall_offset = state->wall_offset;
 }
 
+static void open_packet(struct ltt_state *state, u64 now)
+{
+	struct ltt_block *block = state->open;
+
+	block->used = block->complete + LTT3_HEADER_SIZE;
+	begin_header(state, open_header(block), now);
+}
+
+/* What is known when a packet of @size bytes ends. */
+static void end_header(struct ltt_state *state, struct ltt3_packet_header *h, size_t size)
+{
+	h->content_size = size * 8;
+	h->packet_size = ALIGN(size, 8) * 8;
+	h->timestamp_end = state->last;
+	h->packet_seq_num = state->seq++;
+	h->events_discarded = state->lost;
+	h->lost_full = state->lost;
+	state->told = state->lost;
+}
+
 /* Nothing happens if no packet is open. */
 static void close_packet(struct ltt_state *state)
 {
@@ -141,14 +157,9 @@ static void close_packet(struct ltt_state *state)
 
 	if (!block->records)
 		return;
-	h->content_size = size * 8;
-	h->packet_size = ALIGN(size, 8) * 8;
-	h->timestamp_end = state->last;
-	h->packet_seq_num = state->seq++;
+	end_header(state, h, size);
 	h->event_ids = block->event_ids;
 	h->records = block->records;
-	h->events_discarded = state->lost;
-	h->lost_full = state->lost;
 	block->used = ALIGN(block->used, 8);
 	block->complete = block->used;
 	block->event_ids = 0;
@@ -162,9 +173,11 @@ static void close_block(struct ltt_state *state)
 	state->open = NULL;
 }
 
+/* Behind the last record there stays room for one more header; see ltt_state_stop(). */
 static bool has_room(const struct ltt_block *block, size_t len)
 {
-	return ALIGN(block->used, 8) + (block->records ? 0 : LTT3_HEADER_SIZE) + ALIGN(len, 8) <= STATE_BLOCK;
+	return ALIGN(block->used, 8) + (block->records ? 0 : LTT3_HEADER_SIZE) + ALIGN(len, 8) <=
+	       STATE_BLOCK - LTT3_HEADER_SIZE;
 }
 
 /* Reserves a record of @size bytes of payload, with the lock held; NULL if there is no block for it, counted. */
@@ -379,6 +392,32 @@ int ltt_state_dump(struct ltt_state *state, bool afresh)
 		end->tasks = n;
 	raw_spin_unlock_irqrestore(&state->lock, flags);
 	return 0;
+}
+
+/**
+ * ltt_state_stop() - tell what was lost after the last packet, in one without records
+ * @state: of the session, which has stopped
+ *
+ * Where there is still a block to be written to, nothing was lost after its last record.
+ */
+void ltt_state_stop(struct ltt_state *state)
+{
+	struct ltt_block *block;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&state->lock, flags);
+	block = state->open || list_empty(&state->closed) ? NULL : list_last_entry(&state->closed, struct ltt_block, link);
+	if (block && state->lost != state->told && block->complete + LTT3_HEADER_SIZE <= STATE_BLOCK) {
+		struct ltt3_packet_header *h = open_header(block);
+
+		state->last = max(ktime_get_mono_fast_ns(), state->last);
+		begin_header(state, h, state->last);
+		h->flags = LTT3_PACKET_FINAL;
+		end_header(state, h, LTT3_HEADER_SIZE);
+		block->complete += LTT3_HEADER_SIZE;
+		block->used = block->complete;
+	}
+	raw_spin_unlock_irqrestore(&state->lock, flags);
 }
 
 /* On a panic: writes what the tasks are by then, as far as spare blocks go, unless somebody was stopped in here. */

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -164,6 +165,27 @@ def names() -> None:
     (tracing / "trace").write_text("")
 
 
+def renames() -> None:
+    """More changes of tasks' names than a session keeps."""
+    session = Session("renames", "none +marker")
+    session.write("control", "start")
+    session.write("marker", "of a session")
+    prctl = ctypes.CDLL(None).prctl
+    children = []
+    for _ in CPUS:
+        child = os.fork()
+        if not child:
+            for _ in range(380_000):
+                prctl(15, b"renamed", 0, 0, 0)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    session.write("control", "stop")
+    FOUND["renames again"] = session.refused("control", "start")
+    session.keep()
+
+
 def kprobes() -> None:
     session = Session("kprobes", "none +kprobe:do_sys_openat2 +kprobe:vfs_unlink")
     FOUND["kprobe refused"] = [
@@ -302,7 +324,7 @@ def classes() -> None:
 
 
 def main() -> None:
-    steps = boot, custom, names, kprobes, triggers, filters, classes
+    steps = boot, custom, names, kprobes, triggers, filters, classes, renames
     for step in [globals()[n] for n in sys.argv[2:]] or steps:
         print(f"== {step.__name__}", flush=True)
         step()

@@ -132,6 +132,17 @@ def test_a_task_is_renamed_to_what_it_is_then_called(left: Path, found: dict[str
     assert set(ours) <= set(theirs)
 
 
+def test_names_that_are_not_kept_are_told_as_lost(left: Path, found: dict[str, Any]) -> None:
+    # Any task can rename itself without end. What was lost after the last block was full stood in no packet.
+    trace = ltt_relay.open(left / "renames", strict=True)
+    kept = int((trace["state_task"]["cause"] == "rename").sum())
+    lost = trace.info["lost"]
+    assert 600_000 < kept < 760_000 <= kept + lost < 770_000
+    assert trace.gaps["count"].sum() == lost
+    assert set(trace.gaps["reason"]) == {"full"}
+    assert found["renames again"] == ["ENOMEM", "no memory for the list of tasks, of which a session keeps 32 MiB"]
+
+
 # ------------------------------------------------------------------------------------------------ kprobes and triggers
 
 
