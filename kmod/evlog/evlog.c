@@ -267,9 +267,10 @@ static int __init evlog_init(void)
 	err = PTR_ERR_OR_ZERO(evlog);
 	if (err)
 		goto free;
-	err = relayfs_log_publish(evlog);
-	if (!err && start)
-		err = relayfs_log_start(evlog);
+	/* First this, as it may fail: who has opened a file by then would be left with it when the module goes. */
+	err = start ? relayfs_log_start(evlog) : 0;
+	if (!err)
+		err = relayfs_log_publish(evlog);
 	if (!err)
 		return 0;
 	relayfs_log_close(evlog);

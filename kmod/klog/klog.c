@@ -452,9 +452,10 @@ static int __init klog_init(void)
 		goto free;
 	}
 	klog.chan = relayfs_log_channel(klog.log);
-	err = relayfs_log_publish(klog.log);
-	if (!err && start)
-		err = relayfs_log_start(klog.log);
+	/* First this, as it may fail: who has opened a file by then would be left with it when the module goes. */
+	err = start ? relayfs_log_start(klog.log) : 0;
+	if (!err)
+		err = relayfs_log_publish(klog.log);
 	if (!err)
 		return 0;
 	relayfs_log_close(klog.log);

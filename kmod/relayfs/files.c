@@ -115,19 +115,9 @@ static const struct file_operations attribute_fops = {
 	.llseek = attribute_llseek,
 };
 
-/**
- * relayfs_create_file() - make a file with operations of its own
- * @dir: from the client's populate or fill
- * @name: of the file
- * @mode: permissions of the owner; those of others follow from the mount options
- * @fops: its operations, with the client's module as owner
- * @obj: kept while the inode lives; may be NULL
- * @data: what relayfs_file_data() gives
- *
- * Return: 0 or -ENOMEM.
- */
-int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,
-			struct relayfs_object *obj, const void *data)
+/* As relayfs_create_file(): @node is complete before there is a name, as from then on the file may be opened. */
+static int create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,
+		       struct relayfs_object *obj, const void *data, const struct relayfs_attribute *attr)
 {
 	struct relayfs_node *node = kzalloc(sizeof(*node), GFP_KERNEL);
 	struct dentry *dentry = d_alloc_name(dir->dentry, name);
@@ -147,11 +137,29 @@ int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode,
 	node->obj = obj;
 	node->owner = dir->owner;
 	node->data = data;
+	node->attr = attr;
 	node->dentry = dentry;
 	inode->i_fop = fops;
 	compat_add(dentry, inode);
 	list_add_tail(&node->link, &dir->children);
 	return 0;
+}
+
+/**
+ * relayfs_create_file() - make a file with operations of its own
+ * @dir: from the client's populate or fill
+ * @name: of the file
+ * @mode: permissions of the owner; those of others follow from the mount options
+ * @fops: its operations, with the client's module as owner
+ * @obj: kept while the inode lives; may be NULL
+ * @data: what relayfs_file_data() gives
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int relayfs_create_file(struct relayfs_dir *dir, const char *name, umode_t mode, const struct file_operations *fops,
+			struct relayfs_object *obj, const void *data)
+{
+	return create_file(dir, name, mode, fops, obj, data, NULL);
 }
 EXPORT_SYMBOL_GPL(relayfs_create_file);
 
@@ -180,13 +188,10 @@ int relayfs_create_attributes(struct relayfs_dir *dir, const struct relayfs_attr
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		struct relayfs_node *node;
-		int err = relayfs_create_file(dir, attrs[i].name, attrs[i].mode, &attribute_fops, obj, NULL);
+		int err = create_file(dir, attrs[i].name, attrs[i].mode, &attribute_fops, obj, NULL, &attrs[i]);
 
 		if (err)
 			return err;
-		node = list_last_entry(&dir->children, struct relayfs_node, link);
-		node->attr = &attrs[i];
 	}
 	return 0;
 }

@@ -507,7 +507,7 @@ void relayfs_unregister_client(struct relayfs_client *client)
 	inode_lock_nested(d_inode(dentry), I_MUTEX_CHILD);
 	empty_dir(client->dir);
 	inode_unlock(d_inode(dentry));
-	d_drop(dentry);
+	d_invalidate(dentry);	/* and what is mounted there */
 	remove_dir(root.dentry, dentry);
 	inode_unlock(inode);
 	mutex_unlock(&fs_lock);

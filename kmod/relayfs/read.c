@@ -39,7 +39,8 @@ void relayfs_end_drain(struct relayfs_stream *s)
 		s->n_later--;
 		memmove(s->later, s->later + 1, s->n_later * sizeof(s->later[0]));
 	}
-	s->offset = 0;
+	if (!s->final_due)	/* else it is of that */
+		s->offset = 0;
 }
 
 static u64 count_records(struct relayfs_stream *s, struct relayfs_ring *ring, size_t from, size_t limit)
@@ -68,7 +69,7 @@ u64 relayfs_cut_drain(struct relayfs_stream *s)
 		records += count_records(s, ring, oldest, s->later[s->n_later].limit);
 		relayfs_ring_put(ring);
 	}
-	keep = unread(s, s->drain, buf) + (s->offset && atomic_read(&s->open) ? 1 : 0);
+	keep = unread(s, s->drain, buf) + (s->offset && !s->final_due && atomic_read(&s->open) ? 1 : 0);
 	records += count_records(s, s->drain, keep, s->drain_limit);
 	s->drain_limit = min(keep, s->drain_limit);
 	if (!relayfs_drain_left(s))
@@ -124,6 +125,9 @@ enum relayfs_front relayfs_front(struct relayfs_stream *s, struct relayfs_packet
 	p->header = &s->final;
 	if (state == RELAYFS_DEAD)
 		return RELAYFS_FRONT_END;
+	/* Made when all had been read: whatever there is now was written after it. */
+	if (s->final_due)
+		return RELAYFS_FRONT_PACKET;
 	while (s->drain) {
 		if (ring_front(s, s->drain, s->drain_limit, p))
 			return RELAYFS_FRONT_PACKET;
@@ -131,8 +135,6 @@ enum relayfs_front relayfs_front(struct relayfs_stream *s, struct relayfs_packet
 	}
 	if (s->snapshot_end)
 		return RELAYFS_FRONT_END;
-	if (s->final_due)
-		return RELAYFS_FRONT_PACKET;
 	if (!(chan->attr.flags & RELAYFS_FLIGHT) || state == RELAYFS_STOPPED) {
 		if (s->live && ring_front(s, s->live, SIZE_MAX, p))
 			return RELAYFS_FRONT_PACKET;

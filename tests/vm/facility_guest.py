@@ -9,6 +9,7 @@ import fcntl
 import json
 import mmap
 import os
+import random
 import select
 import struct
 import subprocess
@@ -285,6 +286,100 @@ def names() -> None:
     session.remove()
 
 
+def last_words() -> None:
+    """A reader has got a part of what a stream that lost records says at its end, when it goes on and is resized."""
+    session = Session("last", subbuf_size=4096, n_subbufs=2)
+    session.control("start")
+    for number in range(4):
+        session.mark(f"{number:3000}")
+    session.control("stop")
+    file = os.open(session.path / "events_0", os.O_RDONLY)
+    got = os.read(file, 2 * (184 + 8 + 4 + 3004) + 10)
+    session.control("start")
+    session.mark("again")
+    (session.path / "n_subbufs").write_text("4")
+    session.mark("and again")
+    session.control("stop")
+    while more := os.read(file, 1 << 20):
+        got += more
+    os.close(file)
+    (OUT / "last").write_bytes(got)
+    FOUND["last stats"] = stats(session.path)
+    session.remove()
+
+
+def early() -> None:
+    """Open files of sessions that are being made, by probes with stack traces where a name has just been added."""
+    tracing = Path("/sys/kernel/tracing")
+    adds = "d_make_persistent" if " T d_make_persistent\n" in Path("/proc/kallsyms").read_text() else "d_add"
+    if (tracing / "kprobe_events").exists():
+        (tracing / "kprobe_events").write_text("".join(f"r:slow{n} {adds}\n" for n in range(50)))
+        (tracing / "options/stacktrace").write_text("1")
+        (tracing / "events/kprobes/enable").write_text("1")
+    path = LTT / "early"
+    path.mkdir()
+    files = [file.name for file in path.iterdir()]
+    path.rmdir()
+    begin = time.monotonic()
+    path.mkdir()
+    duration = time.monotonic() - begin
+    path.rmdir()
+    made = threading.Event()
+    seen = []
+
+    def look(begin: float) -> None:
+        os.sched_setaffinity(0, {1})
+        time.sleep(max(begin + duration * random.random() - time.monotonic(), 0))
+        error = opened(path / random.choice(files))
+        seen.append(error != "ENOENT" and not made.is_set())
+
+    ended = []
+    for _ in range(60):
+        made.clear()
+        begin = time.monotonic() + 0.02
+        lookers = [threading.Thread(target=look, args=[begin], daemon=True) for _ in range(16)]
+        for looker in lookers:
+            looker.start()
+        time.sleep(max(begin - time.monotonic(), 0))
+        path.mkdir()
+        made.set()
+        for looker in lookers:
+            looker.join(10)
+            ended.append(not looker.is_alive())
+        path.rmdir()
+    if (tracing / "kprobe_events").exists():
+        (tracing / "events/kprobes/enable").write_text("0")
+        (tracing / "kprobe_events").write_text("")
+        (tracing / "options/stacktrace").write_text("0")
+    FOUND["early"] = all(ended), sum(seen), duration
+
+
+def refused_load() -> None:
+    """Somebody waits for the files of a module that does not load."""
+    FOUND["klog unloads"] = sh("rmmod klog")
+    parameter = Path("/sys/module/relayfs/parameters/max_memory")
+    parameter.write_text("0")
+    wait = f"""
+import os, time
+os.sched_setaffinity(0, {{1}})
+while True:
+    try:
+        file = os.open("{RELAY}/klog/sequence", os.O_RDONLY)
+    except FileNotFoundError:
+        continue
+    print("opened", flush=True)
+    time.sleep(0.5)
+    os.read(file, 100)
+"""
+    waiting = subprocess.Popen([sys.executable, "-c", wait], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    FOUND["refused load"] = [sh("insmod /run/ltt-relay/modules/klog.ko start=1") for _ in range(50)].count(0)
+    time.sleep(1)
+    waiting.kill()
+    FOUND["opened of what did not load"] = waiting.communicate()[0].decode()
+    parameter.write_text("50")
+
+
 def gone() -> None:
     """A working directory outlives the module whose it is."""
     os.chdir(LTT)
@@ -305,14 +400,30 @@ def sample() -> None:
     (squares / "count").write_text("0")
     (OUT / "squares").write_bytes((squares / "squares_0").read_bytes())
     FOUND["squares stats"] = stats(squares)
+    FOUND["mounted on a client"] = sh(f"mount -t tmpfs none {squares}")
     FOUND["sample unloads"] = sh("rmmod relayfs_sample"), squares.exists()
+    FOUND["mounted on a client that is gone"] = f" {squares} " in Path("/proc/self/mountinfo").read_text()
     FOUND["sample loads again"] = sh(f"insmod {module}"), squares.exists()
     FOUND["sample ends"] = sh("rmmod relayfs_sample")
 
 
 def main() -> None:
     os.sched_setaffinity(0, {0})
-    for step in (options, mapping, wakeups, memory, sizes, slow_reader, refusals, mounts, names, sample):
+    for step in (
+        refused_load,
+        options,
+        mapping,
+        wakeups,
+        memory,
+        sizes,
+        slow_reader,
+        refusals,
+        mounts,
+        names,
+        last_words,
+        early,
+        sample,
+    ):
         print(f"== {step.__name__}", flush=True)
         step()
     FOUND["left"] = sorted(path.name for path in LTT.iterdir())

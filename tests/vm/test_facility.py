@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("facility")
-    run_script("python.sh", out, "facility_guest.py", timeout=400, modules=["relayfs", "ltt", "relayfs_sample"])
+    modules = ["relayfs", "ltt", "relayfs_sample", "klog"]
+    run_script("python.sh", out, "facility_guest.py", timeout=400, modules=modules)
     return out
 
 
@@ -148,6 +149,30 @@ def test_reading_state_often_uses_nothing_up(left: Path, found: dict[str, Any]) 
     assert [header.packet_seq_num for header, _ in packets] == list(range(len(packets)))
 
 
+def test_last_words_half_read_come_before_what_is_written_after_them(left: Path, found: dict[str, Any]) -> None:
+    # After a restart and a resize they once came behind newer packets, whose first bytes were missing instead.
+    packets = [header for header, _ in _packets((left / "last").read_bytes())]
+    assert [header.packet_seq_num for header in packets] == list(range(len(packets)))
+    assert [header.records for header in packets] == [1, 1, 0, 1, 1]
+    assert packets[2].lost_full == 2
+    assert sorted(packets, key=lambda header: header.timestamp_begin) == packets
+    stats = found["last stats"]
+    assert (stats["produced"], stats["read"], stats["pending"], stats["full"]) == (6, 4, 0, 2)
+
+
+def test_a_file_is_complete_before_it_has_a_name(left: Path, found: dict[str, Any]) -> None:
+    # Opened in mid-mkdir a small file once had no operations yet, which the kernel fell over.
+    assert found["early"][0]
+    assert complaints((left / "dmesg").read_text()) == []
+
+
+def test_a_module_that_does_not_load_has_had_no_files(found: dict[str, Any]) -> None:
+    # Who opened one in time once called what was gone.
+    assert found["klog unloads"] == 0
+    assert found["refused load"] == 0
+    assert found["opened of what did not load"] == ""
+
+
 def test_a_directory_that_is_gone_takes_no_more_sessions(found: dict[str, Any]) -> None:
     # mkdir once went to the unloaded module's code.
     assert found["unload with a working directory"] == 0
@@ -170,5 +195,7 @@ def test_the_sample_client_is_complete(left: Path, found: dict[str, Any]) -> Non
     assert (stats["produced"], stats["read"], stats["lost"], stats["pending"]) == (5000, 5000, 0, 0)
     assert found["sample in use"]
     assert found["sample unloads"] == [0, False]
+    assert found["mounted on a client"] == 0
+    assert not found["mounted on a client that is gone"]
     assert found["sample loads again"] == [0, True]
     assert found["sample ends"] == 0
