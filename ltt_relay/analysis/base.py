@@ -7,6 +7,7 @@ Times are int64 ns of the trace's monotonic clock, durations int64 ns; `utc` tur
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -55,12 +56,14 @@ class Window:
     def __contains__(self, event: object) -> bool:
         return event in self.trace
 
-    @property
+    @cached_property
     def info(self) -> dict[str, Any]:
-        """Return `Trace.info`, with the begin and the end of what is looked at."""
-        whole = self.trace.info
+        """Return `Trace.info`, with begin and end of what is looked at, and what was lost in gaps that touch it."""
+        whole, gaps = self.trace.info, self.gaps
         begin, end = max(whole["begin"] or 0, self.since), min(whole["end"] or 0, self.until)
-        return whole | {"begin": begin, "end": max(begin, end)}
+        counts = gaps[gaps["reason"] != "overwritten"].groupby("reason", observed=True)["count"].sum().to_dict()
+        lost = {"lost": sum(counts.values()), "lost_by_reason": counts}
+        return whole | {"begin": begin, "end": max(begin, end)} | lost
 
     @property
     def cuts(self) -> tuple[int | None, int | None]:

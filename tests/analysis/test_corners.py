@@ -207,3 +207,13 @@ def test_who_ran_at_the_ends_of_a_part_is_in_it(tmp_path: Path) -> None:
         ["B", 1000, 0.5],
     ]
     assert analysis.preemptions(window)["time"].tolist() == [5000]
+
+
+def test_what_is_said_to_be_lost_in_a_part_was_lost_there(tmp_path: Path) -> None:
+    """The report of a part told of the losses of the whole trace."""
+    trace = _gaps(tmp_path / "t")
+    first = trace.gaps["begin"].min()
+    before, after = analysis.Window(trace, until=first), analysis.Window(trace, since=first)
+    assert trace.info["lost"] == after.info["lost"] == sum(after.info["lost_by_reason"].values()) > 0
+    assert (before.info["lost"], before.info["lost_by_reason"]) == (0, {})
+    assert "nothing was lost" in text(before, ["trace"])
