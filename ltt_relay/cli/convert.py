@@ -91,7 +91,9 @@ def _asked(options: Options) -> str:
     "--to", type=click.Choice(["csv", "parquet", "jsonl", "ctf", "perfetto"]), default="csv", show_default=True
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 4096), default=1, show_default=True, metavar="N", help="Processes."
+)
 @click.option("--merge", is_flag=True, help="One time-ordered file per trace instead of one per event.")
 @click.option("--event", "events", multiple=True, metavar="NAME",
               help="Only this event, group or glob, as in sched, irq:*_entry or 'sys_*'. Repeatable.")  # fmt: skip

@@ -67,13 +67,14 @@ def _page(command: click.Command, ctx: click.Context, path: list[str]) -> str:
     name = "-".join(path)
     seconds = int(os.environ.get("SOURCE_DATE_EPOCH", Path(__file__).stat().st_mtime))
     date = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    help_ = command.get_short_help_str(200).rstrip(".")
     lines = [
         f".Dd {date:%B} {date.day}, {date.year}",
         f".Dt {name.upper()} 1",
         ".Os",
         ".Sh NAME",
         f".Nm {name}",
-        f".Nd {_text(command.get_short_help_str(200).rstrip('.').lower())}",
+        f".Nd {_text(help_[:1].lower() + help_[1:])}",
         ".Sh SYNOPSIS",
         f".Nm {' '.join(path)}",
         *(f".Ar {_macro_words(piece)}" for piece in command.collect_usage_pieces(ctx)),

@@ -77,9 +77,10 @@ class Manifest:
         except OSError as error:
             raise ConvertError(f"{self.path} cannot be read: {error.strerror}") from error
         if before:
-            if self.done and not resume:
+            if not resume and any(row.get("status") == "done" for row in self.done.values()):
                 raise ConvertError(f"{self.path} exists: choose another directory, or go on with --resume")
-            before = before if self.done else {}  # nothing came of it: it is begun anew
+            self.done = self.done if resume else {}
+            before = before if self.done else {}  # nothing came of it, or errors: it is begun anew
         if before and before != head:
             changed = _changes(before, head)
             raise ConvertError(f"{self.path} is of another conversion: {'; '.join(changed)}; --resume needs the same")

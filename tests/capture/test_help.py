@@ -68,6 +68,7 @@ def test_short_helps_are_those_of_the_commands() -> None:
 
 def test_there_is_a_manual_page_for_every_command() -> None:
     names = [name for name, _ in pages()]
+    assert ".Nd convert traces to CSV and other formats" in dict(pages())["ltt-relay-convert.1"]
     assert names == ["-".join(path) + ".1" for path, _, _ in ALL]
 
 

@@ -562,3 +562,22 @@ def test_a_file_that_shrinks_while_others_read_it_is_told(tmp_path: Path) -> Non
     result = assembly.finish()
     assert result.records < 5000
     assert result.problems["truncated"] == 1
+
+
+def test_a_misspelt_event_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    """The same command with the event spelt right was refused, with --resume as well."""
+    trace = write_trace(tmp_path / "t", 500, cpus=1)
+    (result,) = convert([trace], tmp_path / "out", Options(events=("sched_swich",)))
+    assert "near: sched_switch" in result.error
+    (result,) = convert([trace], tmp_path / "out", Options(events=("sched_switch",)))
+    assert result.status == "done"
+    assert len((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(ConvertError, match="--resume"):
+        list(convert([trace], tmp_path / "out", Options()))
+
+
+def test_a_number_of_processes_that_is_none(tmp_path: Path) -> None:
+    """It was an OverflowError."""
+    words = ["convert", str(tmp_path), "-o", str(tmp_path / "out"), "-j", "99999999999"]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, "not in the range" in result.output) == (2, True)
