@@ -226,7 +226,7 @@ def _marker_events(vocabulary: Vocabulary, order: str) -> Iterator[Event]:
     for marker in vocabulary.markers:
         known = lttng_names.lookup("", marker.name.removeprefix("kernel_"))
         name = known.event or marker.name
-        payload = marker_payload(marker, order, known.fields)
+        payload = marker_payload(marker, order, known.fields, name)
         yield Event(
             marker.id,
             name,

@@ -178,8 +178,9 @@ def _read_metadata(
         pass
 
 
-def marker_payload(marker: Marker, order: str, names: dict[str, str]) -> construct.Struct:
-    """Return the payload of a marker; `names`: other names for some of its fields."""
+def marker_payload(marker: Marker, order: str, names: dict[str, str], event: str = "") -> construct.Struct:
+    """Return the payload of a marker; `names`: other names for some of its fields; `event`: what it is in LTT 3.0."""
+    named = lttng_names.NAMED.get(event, {})
     found: list[construct.Construct] = []
     for item in marker.items:
         name = names.get(item.name, item.name)
@@ -189,7 +190,8 @@ def marker_payload(marker: Marker, order: str, names: dict[str, str]) -> constru
         boundary = min(item.size, marker.alignment)
         if boundary > 1:
             found.append(align(boundary))
-        found.append(field(name, integer(8 * item.size, item.signed, BIG if item.big else order), "", hint=item.hint))
+        number = integer(8 * item.size, item.signed, BIG if item.big else order)
+        found.append(field(name, number, "", hint=item.hint, names=named.get(name)))
     return struct(*found)
 
 
@@ -213,7 +215,7 @@ def format_of(markers: list[Marker], channels: list[str], header: Any, order: st
         own = f"{marker.channel}_{marker.name}" if marker.channel else marker.name
         name = known.event if known.event and known.event not in taken else own
         taken.add(name)
-        payload = marker_payload(marker, order, known.fields if name == known.event else {})
+        payload = marker_payload(marker, order, known.fields if name == known.event else {}, name)
         rows[stream][marker.id] = len(events)
         largest = max((item.size for item in marker.items), default=1)
         boundaries.append(max(min(largest, marker.alignment), 1))

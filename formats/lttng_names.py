@@ -8,7 +8,7 @@ from typing import Final
 
 from ltt_relay.formats.base import Naming, Switch
 
-__all__ = ("NAMINGS", "SWITCH", "Known", "lookup")
+__all__ = ("NAMED", "NAMINGS", "SWITCH", "Known", "lookup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,13 @@ _KNOWN: Final = {
     "page_fault_exit": Known("", "trap_exit", "a page fault ends"),
     "trap_entry": Known("", "trap_entry", "a trap begins"),
     "trap_exit": Known("", "trap_exit", "a trap ends"),
+}  # fmt: skip
+
+#: Which numbers in which events the trace's own names go with, as in LTT 3.0.
+NAMED: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "sched_switch": {"prev_pid": ("task", "prev_comm"), "next_pid": ("task", "next_comm")},
+    "irq_handler_entry": {"irq": ("irq", "name")},
+    **{event: {"pid": ("task", "event_comm")} for event in ("sched_waking", "sched_wakeup", "sched_wakeup_new")},
 }  # fmt: skip
 
 _CLASS_OF_CHANNEL: Final = {

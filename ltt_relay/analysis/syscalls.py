@@ -18,9 +18,12 @@ _MAX_ERROR: Final = 4095
 
 
 def call_names(trace: Source, calls: pd.DataFrame) -> pd.Categorical:
-    """Return the name of each row's call by its columns id and abi; "syscall N" if N is not known."""
-    number = integers(calls, "id")
-    arch = str(trace.info.get("env", {}).get("arch", "x86_64"))
+    """Return the name of each row's call by its columns id and abi; "syscall N" if N is not known.
+
+    Where the trace does not tell the machine it is x86-64, or i386 if a pointer has 4 bytes.
+    """
+    number, info = integers(calls, "id"), trace.info
+    arch = str(info.get("env", {}).get("arch") or ("i386" if info.get("pointer_bytes") == 4 else "x86_64"))
     ia32 = np.full(len(calls), arch in _I386_MACHINES)
     if "abi" in calls:
         ia32 |= (calls["abi"] == "ia32").to_numpy()

@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 import ltt_relay
+from ltt_relay import analysis
+from ltt_relay.analysis.syscalls import call_names
 from ltt_relay.cli import main as cli
 from ltt_relay.formats import lttng2, oracle
 from ltt_relay.formats.fields import BIG, LITTLE
@@ -115,6 +117,32 @@ def test_the_running_task_is_known_in_every_channel_after_the_first_switch(sampl
     assert reads["tid"][known].tolist() == np.array(theirs)[known].tolist()
     assert known.sum() > 100
     assert {"Xorg", "konsole", "lttctl"} <= set(reads["comm"].dropna().astype(str))
+
+
+@needs_samples
+def test_analyses_have_the_names_that_the_trace_knows(samples: Path) -> None:
+    """They were missing in every table, as the events of LTTng named numbers only."""
+    trace = ltt_relay.open(samples / BIGGER)
+    ran = dict(zip(*(analysis.cpu_time(trace)[column] for column in ("tid", "comm")), strict=True))
+    assert (ran[1852], ran[2241]) == ("Xorg", "konsole")
+    assert "Xorg" in set(analysis.wakeup_latency(trace)["comm"].astype(str))
+    assert "i8042" in set(analysis.interrupts(trace)["name"].astype(str))
+
+
+@needs_samples
+def test_system_calls_of_a_32_bit_machine_are_named_as_its_own_table_does(samples: Path) -> None:
+    """They were named as on x86-64: poll was swapoff, read was close."""
+    trace = ltt_relay.open(samples / BIGGER)
+    table = trace["syscall_state_sys_call_table"]
+    own = {
+        i: text.split("+")[0].removeprefix("sys_").removeprefix("ptregs_")
+        for i, text in zip(table["id"], table["symbol"], strict=True)
+    }
+    enter = trace["sys_enter"]
+    said = call_names(trace, enter)
+    pairs = {(name, own[i]) for i, name in zip(enter["id"], said, strict=True)}
+    assert {name for name, theirs in pairs if name != theirs} == {"_newselect", "_llseek"}
+    assert {("poll", "poll"), ("read", "read"), ("futex", "futex")} <= pairs
 
 
 MARKERS = {
