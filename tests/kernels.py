@@ -29,7 +29,7 @@ KERNELS = ("5.10", "6.1", "6.1-rt", "6.12", "7")
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Guest tests that are about something else than the kernel half, and name their kernel themselves.
-FIXED = {"analysis_smp", "analysis_truth", "capture"}
+FIXED = {"analysis_smp", "analysis_truth"}
 FILES = sorted({path.stem.removeprefix("test_") for path in (ROOT / "tests/vm").glob("test_*.py")} - FIXED)
 
 Row = dict[str, Any]

@@ -25,8 +25,8 @@ begin() {
 	pid=$!
 	await grep -q running "$ltt/$recording/control" 2>/dev/null || exit 1
 }
-# finish SIGNAL: end the recorder and note its status
-finish() {
+# end SIGNAL: end the recorder and note its status
+end() {
 	[ "$1" = none ] || kill "-$1" "$pid"
 	wait "$pid"
 	echo $? >"$out/$recording.status"
@@ -93,14 +93,14 @@ kill -USR1 $pid
 echo 1 >/sys/devices/system/cpu/cpu1/online
 work 3
 cp "$ltt/sigint/stats" "$out/sigint.stats"
-finish INT
+end INT
 
 echo "== disk full"
 mkdir /tmp/small /tmp/smaller
 mount -t tmpfs -o size=1200k tmpfs /tmp/small
 begin full -o /tmp/small/trace -d 120
 work 40
-finish none
+end none
 cp -r /tmp/small/trace "$out/full"
 mount -t tmpfs -o size=200k tmpfs /tmp/smaller
 try full-command relay record -a -o /tmp/smaller/trace -- sh -c '
@@ -127,7 +127,7 @@ begin removed -o "$out/removed"
 work 3
 await has 100000 "$out"/removed/events_*
 try remove relay status --remove removed
-finish none
+end none
 
 echo "== collector gone and back"
 "$python" -m ltt_relay.cli collect -o "$out/collected" >"$out/collect.out" 2>"$out/collect.err" &
@@ -142,7 +142,7 @@ work 5
 collector=$!
 work 3
 cp "$ltt/remote/stats" "$out/remote.stats"
-finish INT
+end INT
 wait $collector
 
 echo "== flight recorders"
@@ -153,31 +153,32 @@ await grep -q snapshot "$out/flight.err" || exit 1
 work 3
 try snapshot relay snapshot flight -o "$out/snapshot"
 work 1
-finish INT
+end INT
 try kept relay record --mode flight --save failure -o "$out/kept" -- false
 try dropped relay record --mode flight --save failure -o "$out/dropped" -- true
 
 echo "== logs taken along"
-if [ -d /sys/kernel/relay/klog ]; then
-	try logs relay record --klog -o "$out/logs" -- sh -c 'echo "a line of the user" >/dev/kmsg; sleep 0.3'
-fi
+try logs relay record --klog -o "$out/logs" -- sh -c 'echo "a line of the user" >/dev/kmsg; sleep 0.3'
 
 echo "== a trigger"
-if [ -e /sys/kernel/relay/ltt ] && mkdir "$ltt/probe" && [ -e "$ltt/probe/trigger" ]; then
-	begin trigger --mode flight -o "$out/trigger" --trigger 'sched_process_exec snapshot' --n-subbufs 4
-	/bin/true
-	await grep -q snapshot "$out/trigger.err" || exit 1
-	finish INT
-fi
-rmdir "$ltt/probe"
+begin trigger --mode flight -o "$out/trigger" --trigger 'sched_process_exec snapshot' --n-subbufs 4
+/bin/true
+await grep -q snapshot "$out/trigger.err" || exit 1
+end INT
 
-echo "== unload; locked down"
-echo integrity >/sys/kernel/security/lockdown
-try locked-record relay record -e sched -o "$out/locked" -- true
+echo "== unload"
 mkdir "$ltt/holding"
 try busy relay module unload
 relay status --remove holding
 try unload relay module unload
-dmesg >"$out/dmesg"
-try lockdown relay module load --from "$modules"
+finish "$out"
+
+echo "== locked down"
 try machine relay module status --json
+[ -e /sys/kernel/security/lockdown ] || exit 0
+relay module load --from "$modules"
+echo integrity >/sys/kernel/security/lockdown
+try locked-record relay record -e sched -o "$out/locked" -- true
+relay module unload
+try lockdown relay module load --from "$modules"
+try locked-machine relay module status --json
