@@ -27,10 +27,9 @@
 
 /*
  * Tokens of a user: refilled with the rate, one second's worth at most. There are few buckets, made beforehand; users
- * whose hashes collide share one, unless the other has not written for a second.
+ * whose hashes collide share one.
  */
 static struct bucket {
-	uid_t uid;
 	u64 refilled;			/* monotonic ns */
 	u64 tokens;			/* in 1/NSEC_PER_SEC */
 } buckets[1 << BUCKET_BITS];
@@ -40,8 +39,7 @@ static unsigned int rate_limit = 1000;	/* records a second and user; 0 for no li
 static bool take_token(void)
 {
 	u64 rate = READ_ONCE(rate_limit), full = rate * NSEC_PER_SEC;
-	uid_t uid = from_kuid_munged(&init_user_ns, current_uid());
-	struct bucket *b = &buckets[hash_32(uid, BUCKET_BITS)];
+	struct bucket *b = &buckets[hash_32(from_kuid_munged(&init_user_ns, current_uid()), BUCKET_BITS)];
 	u64 now, passed;
 	bool taken;
 
@@ -52,8 +50,6 @@ static bool take_token(void)
 	passed = min_t(u64, now - b->refilled, NSEC_PER_SEC);
 	b->tokens = min(b->tokens + passed * rate, full);
 	b->refilled = now;
-	if (passed == NSEC_PER_SEC)
-		b->uid = uid;
 	taken = b->tokens >= NSEC_PER_SEC;
 	if (taken)
 		b->tokens -= NSEC_PER_SEC;

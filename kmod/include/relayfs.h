@@ -260,8 +260,8 @@ enum relayfs_state { RELAYFS_IDLE, RELAYFS_RUNNING, RELAYFS_STOPPED, RELAYFS_DEA
 struct relayfs_channel *relayfs_channel_open(const struct relayfs_channel_attr *attr);
 void relayfs_channel_close(struct relayfs_channel *chan);
 void relayfs_channel_put(struct relayfs_channel *chan);
-int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
-			      size_t n_subbufs_max);
+int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs);
+int relayfs_channel_set_max(struct relayfs_channel *chan, size_t n_subbufs_max);
 void relayfs_channel_set_wakeup(struct relayfs_channel *chan, unsigned int watermark, unsigned int latency_ms);
 int relayfs_channel_start(struct relayfs_channel *chan);
 void relayfs_channel_stop(struct relayfs_channel *chan);

@@ -76,16 +76,15 @@ static int events_show(struct relayfs_object *obj, struct seq_file *m)
 	return 0;
 }
 
-static int configure(struct ltt_session *s, unsigned int flags, size_t subbuf_size, size_t n_subbufs, size_t n_subbufs_max)
+static int configure(struct ltt_session *s, unsigned int flags, size_t subbuf_size, size_t n_subbufs)
 {
-	int err = relayfs_channel_configure(s->chan, flags, subbuf_size, n_subbufs, n_subbufs_max);
+	int err = relayfs_channel_configure(s->chan, flags, subbuf_size, n_subbufs);
 
 	if (err)
 		return ltt_as_channel_says(s, err);
 	s->flags = flags;
 	s->subbuf_size = subbuf_size;
 	s->n_subbufs = n_subbufs;
-	s->n_subbufs_max = n_subbufs_max;
 	return 0;
 }
 
@@ -98,9 +97,9 @@ static int mode_store(struct relayfs_object *obj, char *text, size_t len)
 	if (err)
 		return err;
 	if (!strcmp(word, "stream"))
-		err = configure(s, 0, s->subbuf_size, s->n_subbufs, s->n_subbufs_max);
+		err = configure(s, 0, s->subbuf_size, s->n_subbufs);
 	else if (!strcmp(word, "flight"))
-		err = configure(s, RELAYFS_FLIGHT, s->subbuf_size, s->n_subbufs, s->n_subbufs_max);
+		err = configure(s, RELAYFS_FLIGHT, s->subbuf_size, s->n_subbufs);
 	else
 		err = ltt_refuse(s, -EINVAL, "mode: %.40s is neither stream nor flight", word);
 	return ltt_end_request(s, err);
@@ -132,7 +131,7 @@ static int subbuf_size_store(struct relayfs_object *obj, char *text, size_t len)
 	if (err)
 		return err;
 	err = parse_size(s, "subbuf_size", text, &size);
-	return ltt_end_request(s, err ? err : configure(s, s->flags, size, s->n_subbufs, s->n_subbufs_max));
+	return ltt_end_request(s, err ? err : configure(s, s->flags, size, s->n_subbufs));
 }
 
 static int subbuf_size_show(struct relayfs_object *obj, struct seq_file *m)
@@ -153,7 +152,7 @@ static int n_subbufs_store(struct relayfs_object *obj, char *text, size_t len)
 	if (!err && s->watermark > 1 && n <= s->watermark)
 		err = ltt_refuse(s, -EINVAL, "n_subbufs is %zu, and should be above watermark, which is %u", n, s->watermark);
 	if (!err && relayfs_channel_state(s->chan) == RELAYFS_IDLE)
-		err = configure(s, s->flags, s->subbuf_size, n, s->n_subbufs_max);
+		err = configure(s, s->flags, s->subbuf_size, n);
 	else if (!err)
 		err = ltt_as_channel_says(s, relayfs_channel_resize(s->chan, n));
 	if (!err)
@@ -177,7 +176,9 @@ static int n_subbufs_max_store(struct relayfs_object *obj, char *text, size_t le
 		return err;
 	err = parse_size(s, "n_subbufs_max", text, &n);
 	if (!err)
-		err = configure(s, s->flags, s->subbuf_size, relayfs_channel_n_subbufs(s->chan), n);
+		err = ltt_as_channel_says(s, relayfs_channel_set_max(s->chan, n));
+	if (!err)
+		s->n_subbufs_max = n;
 	return ltt_end_request(s, err);
 }
 

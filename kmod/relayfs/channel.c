@@ -428,18 +428,16 @@ EXPORT_SYMBOL_GPL(relayfs_channel_open);
  * @flags: RELAYFS_FLIGHT or 0
  * @subbuf_size: as in struct relayfs_channel_attr
  * @n_subbufs: as there
- * @n_subbufs_max: as there; the only one that may change later
  *
  * Return: 0, -EINVAL, or -EBUSY after the first start, with the reason in relayfs_channel_error().
  */
-int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs,
-			      size_t n_subbufs_max)
+int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, size_t subbuf_size, size_t n_subbufs)
 {
 	unsigned int fixed = chan->attr.flags & ~RELAYFS_FLIGHT;
 	int err;
 
 	mutex_lock(&chan->lock);
-	err = relayfs_check_sizes(chan, subbuf_size, n_subbufs, n_subbufs_max);
+	err = relayfs_check_sizes(chan, subbuf_size, n_subbufs, chan->attr.n_subbufs_max);
 	if (err)
 		goto unlock;
 	if (chan->ring && ((flags | fixed) != chan->attr.flags || subbuf_size != chan->attr.subbuf_size ||
@@ -452,14 +450,34 @@ int relayfs_channel_configure(struct relayfs_channel *chan, unsigned int flags, 
 	chan->attr.n_subbufs = n_subbufs;
 	if (!chan->ring)
 		chan->n_subbufs_min = n_subbufs;
-	chan->attr.n_subbufs_max = n_subbufs_max;
-	if (chan->state == RELAYFS_RUNNING && n_subbufs_max && !(flags & RELAYFS_FLIGHT))
-		queue_delayed_work(relayfs_wq, &chan->resize, HZ);
 unlock:
 	mutex_unlock(&chan->lock);
 	return err;
 }
 EXPORT_SYMBOL_GPL(relayfs_channel_configure);
+
+/**
+ * relayfs_channel_set_max() - how far the channel may grow by itself, at any time
+ * @chan: the channel
+ * @n_subbufs_max: as in struct relayfs_channel_attr; what has grown beyond it does not shrink at once
+ *
+ * Return: 0 or -EINVAL, with the reason in relayfs_channel_error().
+ */
+int relayfs_channel_set_max(struct relayfs_channel *chan, size_t n_subbufs_max)
+{
+	int err;
+
+	mutex_lock(&chan->lock);
+	err = relayfs_check_sizes(chan, chan->attr.subbuf_size, chan->attr.n_subbufs, n_subbufs_max);
+	if (!err) {
+		chan->attr.n_subbufs_max = n_subbufs_max;
+		if (chan->state == RELAYFS_RUNNING && n_subbufs_max && !(chan->attr.flags & RELAYFS_FLIGHT))
+			queue_delayed_work(relayfs_wq, &chan->resize, HZ);
+	}
+	mutex_unlock(&chan->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(relayfs_channel_set_max);
 
 /**
  * relayfs_channel_set_wakeup() - when those who wait for packets are told, at any time

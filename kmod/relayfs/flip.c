@@ -297,9 +297,13 @@ static unsigned int fill_level(struct relayfs_channel *chan)
 	relayfs_for_each_stream(s, i, chan) {
 		struct rchan_buf *buf = relayfs_ring_buf(s->live, s->cpu);
 
-		if (buf)
-			level = max_t(unsigned int, level, 100 * (READ_ONCE(buf->subbufs_produced) -
-						READ_ONCE(buf->subbufs_consumed)) / chan->attr.n_subbufs);
+		if (buf) {
+			size_t consumed = READ_ONCE(buf->subbufs_consumed);
+
+			smp_rmb();	/* in this order, lest what is consumed meanwhile make the difference negative */
+			level = max_t(unsigned int, level, 100 * (READ_ONCE(buf->subbufs_produced) - consumed) /
+							   chan->attr.n_subbufs);
+		}
 	}
 	return level;
 }

@@ -180,7 +180,7 @@ static int subbuf_size_store(struct relayfs_object *obj, char *text, size_t len)
 	begin_request(log);
 	err = parse_size(log, "subbuf_size", text, &size);
 	if (!err)
-		err = relayfs_channel_configure(chan, 0, size, chan->attr.n_subbufs, chan->attr.n_subbufs_max);
+		err = relayfs_channel_configure(chan, 0, size, chan->attr.n_subbufs);
 	return end_request(log, err);
 }
 
@@ -200,7 +200,7 @@ static int n_subbufs_store(struct relayfs_object *obj, char *text, size_t len)
 	begin_request(log);
 	err = parse_size(log, "n_subbufs", text, &n);
 	if (!err && relayfs_channel_state(chan) == RELAYFS_IDLE)
-		err = relayfs_channel_configure(chan, 0, chan->attr.subbuf_size, n, chan->attr.n_subbufs_max);
+		err = relayfs_channel_configure(chan, 0, chan->attr.subbuf_size, n);
 	else if (!err)
 		err = relayfs_channel_resize(chan, n);
 	return end_request(log, err);
@@ -215,14 +215,13 @@ static int n_subbufs_show(struct relayfs_object *obj, struct seq_file *m)
 static int n_subbufs_max_store(struct relayfs_object *obj, char *text, size_t len)
 {
 	struct relayfs_log *log = log_of(obj);
-	struct relayfs_channel *chan = log->chan;
 	size_t n;
 	int err;
 
 	begin_request(log);
 	err = parse_size(log, "n_subbufs_max", text, &n);
 	if (!err)
-		err = relayfs_channel_configure(chan, 0, chan->attr.subbuf_size, relayfs_channel_n_subbufs(chan), n);
+		err = relayfs_channel_set_max(log->chan, n);
 	return end_request(log, err);
 }
 
