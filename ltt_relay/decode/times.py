@@ -55,7 +55,9 @@ def resolve(moment: Moment, begin: int, end: int) -> int:
     if isinstance(moment, datetime):
         return _nanoseconds(moment)
     if isinstance(moment, np.datetime64):
-        return int(moment.astype("datetime64[ns]").astype(np.int64))
+        whole = moment.astype("datetime64[s]")  # ns from 1678 to 2262 are all that NumPy has
+        rest = (moment - whole).astype("timedelta64[ns]")
+        return int(whole.astype(np.int64)) * 1_000_000_000 + int(rest.astype(np.int64))
     if isinstance(moment, (int, np.integer)):
         return int(moment)
     if not isinstance(moment, str):

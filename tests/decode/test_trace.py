@@ -245,6 +245,12 @@ def test_moments(text: str | int, expected: int) -> None:
     assert resolve(text, 100, 1000) == expected
 
 
+@pytest.mark.parametrize("text", ["3000-01-01", "1000-01-01", "1969-12-31T23:59:59.999999999", "2026-11-28T21:39"])
+def test_moments_of_numpy_are_those_of_the_text(text: str) -> None:
+    """Those before 1678 and after 2262 wrapped: records since the year 3000 were all there are."""
+    assert resolve(np.datetime64(text), 0, 0) == resolve(text, 0, 0)
+
+
 # A fraction of a minute was taken for one of a second.
 @pytest.mark.parametrize("text", ["yesterday", "1970-01-01T00:30.5", "1970-01-01T12.5", "1970-01-01 UTC+1"])
 def test_a_wrong_moment_says_what_was_expected(text: str) -> None:
