@@ -27,11 +27,13 @@ _EXAMPLES = examples(
 @click.command("info", short_help=COMMANDS["info"], epilog=_EXAMPLES)
 @click.argument("trace", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema 1).")
-@click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems within packets.")
+@click.option("--quick", is_flag=True, help="Read headers only: no counts by event, no problems.")
 @format_option
 @fail_on_option
 def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fail_on: frozenset[str]) -> None:
     """Show format, host, clock, CPUs, time range, events by kind, gaps and problems of TRACE."""
+    if quick and "problems" in fail_on:
+        raise click.UsageError("--quick does not look for problems: --fail-on problems needs all of the trace")
     import ltt_relay
 
     opened = ltt_relay.open(trace, format_name)
@@ -39,7 +41,7 @@ def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fa
     if not quick:
         facts["events"] = dict(zip(opened.catalog["event"], map(int, opened.catalog["count"]), strict=True))
     problems = opened.problems if not quick else None
-    facts["problems"] = 0 if problems is None else len(problems)
+    facts["problems"] = None if problems is None else len(problems)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -48,7 +50,7 @@ def command(trace: Path, format_name: str | None, as_json: bool, quick: bool, fa
             click.echo("\nproblems")
             for line in problems.head(20).to_string(index=False).split("\n"):
                 click.echo(printable(line))
-    raise SystemExit(exit_status(fail_on, facts["lost"], facts["problems"]))
+    raise SystemExit(exit_status(fail_on, facts["lost"], facts["problems"] or 0))
 
 
 def _host(env: dict[str, Any]) -> str:
@@ -75,7 +77,7 @@ def _print(facts: dict[str, Any]) -> None:
         ("records", f"{facts['records']:,}"),
         ("lost", f"{facts['lost']:,} {facts['lost_by_reason'] or ''}".rstrip()),
         *([("overwritten", f"{facts['overwritten']:,}")] if "overwritten" in facts else []),
-        ("problems", facts["problems"]),
+        ("problems", "not looked for" if facts["problems"] is None else facts["problems"]),
     ]
     for name, value in lines:
         click.echo(printable(f"{name:<12} {value}"))

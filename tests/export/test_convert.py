@@ -581,3 +581,16 @@ def test_a_number_of_processes_that_is_none(tmp_path: Path) -> None:
     words = ["convert", str(tmp_path), "-o", str(tmp_path / "out"), "-j", "99999999999"]
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, "not in the range" in result.output) == (2, True)
+
+
+def test_a_quick_look_says_that_it_did_not_look_for_problems(tmp_path: Path) -> None:
+    """It said that there were none, of a trace that was cut off."""
+    path = write_trace(tmp_path / "t", 1000, cpus=1)
+    with (path / "events_0").open("r+b") as file:
+        file.truncate(20_000)
+    runner = CliRunner()
+    assert "problems     not looked for" in runner.invoke(main, ["info", str(path), "--quick"]).stdout
+    assert json.loads(runner.invoke(main, ["info", str(path), "--quick", "--json"]).stdout)["problems"] is None
+    assert runner.invoke(main, ["info", str(path), "--quick", "--fail-on", "lost"]).exit_code == 0
+    assert runner.invoke(main, ["info", str(path), "--quick", "--fail-on", "problems"]).exit_code == 2
+    assert runner.invoke(main, ["info", str(path), "--fail-on", "problems"]).exit_code == 1
