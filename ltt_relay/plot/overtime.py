@@ -39,6 +39,7 @@ from ltt_relay.plot.style import (
     time_axis,
     titled,
     top_names,
+    unseen,
 )
 
 __all__ = ("cpu", "faults", "interrupts", "io", "rates", "runqueue", "stacked")
@@ -92,7 +93,8 @@ def cpu(trace: Source) -> Figure:
     axes.set_ylabel("CPUs in use")
     rate_axis(axes.yaxis)
     line = f"dashed: all {cpus}" if cpus > 1 else "dashed: the whole CPU"
-    titled(axes, f"CPU use by task name ({line if whole else f'there are {cpus}'})")
+    left_out = unseen(trace, require(trace, "sched_switch", ["cpu"])["cpu"].nunique())
+    titled(axes, f"CPU use by task name ({line if whole else f'there are {cpus}'}){left_out}")
     legend_below(made, handles)
     return made
 

@@ -22,6 +22,7 @@ from ltt_relay.analysis.base import Source, duration_text, gap_times, origin, sp
 __all__ = (
     "COLOURS", "GAP", "INK", "OTHERS", "SHADES", "bins_for", "counts_axis", "duration_axis", "empty", "figure",
     "gap_patch", "legend_below", "rate_axis", "seconds", "shade_gaps", "short", "time_axis", "titled", "top_names",
+    "unseen",
 )  # fmt: skip
 
 #: Okabe and Ito's palette, told apart by colour-blind people; grey is for all others, red stripes are for losses.
@@ -137,6 +138,12 @@ def time_axis(axes: Axes, trace: Source) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{(x + before) * factor:.12g}"))
     axes.set_xlim(0, length)
     axes.set_xlabel(f"time since the trace began ({unit})")
+
+
+def unseen(trace: Source, seen: int) -> str:
+    """Return what a title says of CPUs on which no task switched, so that nobody knows who ran there; or ""."""
+    count = int(trace.info["cpus"]) - seen
+    return f"; {count} CPU{'s' * (count > 1)} without a switch left out" if count > 0 else ""
 
 
 def shade_gaps(axes: Axes, trace: Source, cpus: Sequence[int] | None = None) -> bool:

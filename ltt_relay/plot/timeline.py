@@ -25,6 +25,7 @@ from ltt_relay.plot.style import (
     short,
     time_axis,
     top_names,
+    unseen,
 )
 
 __all__ = ("timeline",)
@@ -117,6 +118,6 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
         legend.append(gap_patch())
     legend_below(made, legend)
     some = f"; {len(cpus)} of {len(there)} CPUs" if len(cpus) < len(there) else ""
-    title = f"Who ran where: filled as far as the CPU was used, white is idle{some}"
+    title = f"Who ran where: filled as far as the CPU was used, white is idle{some}{unseen(trace, len(there))}"
     made.suptitle(title, x=0.01, ha="left", fontsize=11)
     return made

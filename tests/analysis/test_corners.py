@@ -207,6 +207,9 @@ def test_who_ran_at_the_ends_of_a_part_is_in_it(tmp_path: Path) -> None:
         ["B", 1000, 0.5],
     ]
     assert analysis.preemptions(window)["time"].tolist() == [5000]
+    said = [plot.timeline(window).get_suptitle(), plot.cpu(window).axes[0].get_title(loc="left")]
+    assert all(title.endswith("; 1 CPU without a switch left out") for title in said)
+    assert "left out" not in plot.timeline(trace).get_suptitle()
 
 
 def test_what_is_said_to_be_lost_in_a_part_was_lost_there(tmp_path: Path) -> None:
