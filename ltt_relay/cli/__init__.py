@@ -18,6 +18,7 @@ import click
 
 from ltt_relay import __version__
 from ltt_relay.errors import UserError
+from ltt_relay.printable import printable
 
 __all__ = (
     *("COMMANDS", "examples", "exit_status", "fail_on_option", "format_option", "main"),
@@ -87,7 +88,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"ltt-relay: {error}", err=True)
+            for line in f"ltt-relay: {error}".split("\n"):
+                click.echo(printable(line), err=True)  # names of files are anybody's
             ctx.exit(1)
         except BrokenPipeError:
             _drop_output()

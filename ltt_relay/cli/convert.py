@@ -14,6 +14,7 @@ import click
 
 from ltt_relay.cli import COMMANDS, exit_status, fail_on_option, format_option
 from ltt_relay.cli.interrupt import tidied
+from ltt_relay.printable import printable
 
 if TYPE_CHECKING:
     from ltt_relay.export.convert import Options
@@ -164,9 +165,9 @@ def command(
             if result.status == "failed":
                 failed += 1
                 where = "" if result.error.startswith(result.trace) else f"{result.trace}: "
-                click.echo(f"ltt-relay convert: {where}{result.error}", err=True)
+                click.echo(printable(f"ltt-relay convert: {where}{result.error}"), err=True)
             elif not result.records:
-                click.echo(f"ltt-relay convert: {result.trace}: no records: {_asked(options)}", err=True)
+                click.echo(printable(f"ltt-relay convert: {result.trace}: no records: {_asked(options)}"), err=True)
             if result.missing:
                 click.echo(f"ltt-relay convert: {result.trace}: knows no {', '.join(result.missing)}", err=True)
     click.echo(

@@ -594,3 +594,18 @@ def test_a_quick_look_says_that_it_did_not_look_for_problems(tmp_path: Path) -> 
     assert runner.invoke(main, ["info", str(path), "--quick", "--fail-on", "lost"]).exit_code == 0
     assert runner.invoke(main, ["info", str(path), "--quick", "--fail-on", "problems"]).exit_code == 2
     assert runner.invoke(main, ["info", str(path), "--fail-on", "problems"]).exit_code == 1
+
+
+def test_names_of_files_do_not_act_on_the_terminal(tmp_path: Path) -> None:
+    """What an archive from elsewhere calls its directories was printed as it was."""
+    trace = write_trace(tmp_path / "in" / "\x1b[31mred\nline", 100, cpus=1)
+    (trace / "events_0").write_bytes(b"nothing" * 100)
+    (trace / "state_0").unlink()
+    for words in (
+        ["info", str(trace)],
+        ["info", str(trace.parent)],
+        ["convert", str(tmp_path / "in"), "-o", str(tmp_path / "out")],
+    ):
+        said = CliRunner().invoke(main, words).stderr
+        assert r"\x1b[31mred" in said
+        assert "\x1b" not in said
