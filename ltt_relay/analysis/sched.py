@@ -72,9 +72,11 @@ def run_intervals(trace: Source) -> pd.DataFrame:
     ran before. The idle task is tid 0. Needs sched_switch.
     """
     columns = ["timestamp", "cpu", "next_pid", "next_comm", "prev_state"]
-    switches = require(trace, "sched_switch", [*columns, "prev_pid", "prev_comm"])
     if isinstance(trace, Window):
+        switches = require(trace, "sched_switch", [*columns, "prev_pid", "prev_comm"])
         switches = _with_cuts(switches, *trace.cuts)
+    else:
+        switches = require(trace, "sched_switch", columns)
     cpu = switches["cpu"].to_numpy()
     order = np.argsort(cpu, kind="stable")
     follows = cpu[order][1:] == cpu[order][:-1]
