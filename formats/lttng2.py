@@ -180,7 +180,8 @@ def _read_metadata(
 
 def marker_payload(marker: Marker, order: str, names: dict[str, str], event: str = "") -> construct.Struct:
     """Return the payload of a marker; `names`: other names for some of its fields; `event`: what it is in LTT 3.0."""
-    named = lttng_names.NAMED.get(event, {})
+    own = {names.get(item.name, item.name) for item in marker.items}
+    named = {number: name for number, name in lttng_names.NAMED.get(event, {}).items() if name[1] not in own}
     found: list[construct.Construct] = []
     for item in marker.items:
         name = names.get(item.name, item.name)

@@ -347,3 +347,10 @@ def _same_as_babeltrace(path: Path, out: Path) -> None:
         told = Counter(row for row in ours if "" not in row)
         assert not told - Counter(values), name
         assert len(values) == len(frame)
+
+
+def test_a_name_that_a_marker_records_itself_keeps_its_column(tmp_path: Path) -> None:
+    markers = {("kernel", "irq_entry"): "irq_id #2u%u name %s"}
+    records = [("kernel", 0, 1000 + i, "irq_entry", {"irq_id": i, "name": f"n{i}"}) for i in range(3)]
+    trace = ltt_relay.open(LttngWriter(LttngTrace(markers, records, 5)).write(tmp_path / "t"))
+    assert trace["irq_handler_entry"]["name"].tolist() == ["n0", "n1", "n2"]
