@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numba
+
+from ltt_relay.decode.caches import temporary_cache, user_cache
 
 __all__ = ("compiled", "inlined", "inner")
 
@@ -37,9 +38,9 @@ def _cache_directory() -> Path | None:
     digest = hashlib.sha256()
     for name in SHARED:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     user = os.getuid() if hasattr(os, "getuid") else 0
-    places = [Path(base, "ltt-relay", "numba"), Path(tempfile.gettempdir(), f"ltt-relay-{user}", "numba")]
+    temporary = temporary_cache()
+    places = [user_cache() / "numba", temporary / "numba"]
     if "NUMBA_CACHE_DIR" in os.environ:
         places.insert(0, Path(os.environ["NUMBA_CACHE_DIR"]))
     for place in places:
@@ -48,7 +49,10 @@ def _cache_directory() -> Path | None:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             continue
-        if os.access(path, os.W_OK) and (user == 0 or path.stat().st_uid == user):
+        # What is found there is run. Among temporary files anyone may have made it, for root as well.
+        anyones = temporary in path.parents
+        owner = (temporary.lstat() if anyones else path.stat()).st_uid
+        if os.access(path, os.W_OK) and (owner == user or (user == 0 and not anyones)):
             return path
     return None
 
@@ -69,12 +73,33 @@ def _kept_in(directory: Path) -> Iterator[None]:
         numba.config.CACHE_DIR = before
 
 
+def _forgive(cache: Any) -> None:
+    """What cannot be read, as the machine went down, or not be written, as the disk is full, costs a compilation."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_if_whole(*given: Any) -> Any:
+        try:
+            return load(*given)
+        except Exception:  # unpickling damage raises anything
+            with suppress(OSError):
+                cache.flush()
+            return None
+
+    def save_if_possible(*given: Any) -> None:
+        with suppress(OSError):
+            save(*given)
+
+    cache.load_overload, cache.save_overload = load_if_whole, save_if_possible
+
+
 def compiled(function: _F) -> _F:
     """Compile with Numba what Python calls: without the GIL, and kept on disk if there is a place for it."""
-    if _DIRECTORY is None:
-        return numba.njit(**_HOW)(function)  # type: ignore[no-any-return]
-    with _kept_in(_DIRECTORY):
-        return numba.njit(cache=True, **_HOW)(function)  # type: ignore[no-any-return]
+    if _DIRECTORY is not None:
+        with _kept_in(_DIRECTORY), suppress(RuntimeError):  # the place has gone, or is full
+            made = numba.njit(cache=True, **_HOW)(function)
+            _forgive(made._cache)
+            return made  # type: ignore[no-any-return]
+    return numba.njit(**_HOW)(function)  # type: ignore[no-any-return]
 
 
 def inner(function: _F) -> _F:

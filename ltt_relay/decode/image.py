@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
 import shutil
 import struct
 import sys
@@ -25,6 +24,7 @@ from uuid import UUID
 import construct
 import numpy as np
 
+from ltt_relay.decode.caches import user_cache
 from ltt_relay.decode.errors import TraceError
 from ltt_relay.formats import ctf
 from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, MAGIC, MAP_MAGIC, MAX_RECORD, PACKET, RING_MAP
@@ -204,7 +204,7 @@ def unpacked(path: Path) -> Path:
     """
     about = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:16]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ltt-relay", "images")
+    base = user_cache() / "images"
     final = base / key
     if not final.exists():
         base.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from ltt_relay.decode.caches import user_cache
 from ltt_relay.decode.errors import Problem
 from ltt_relay.decode.identity import identity
 
@@ -31,9 +32,7 @@ _TICK: Final = 2_000_000_000
 
 
 def _place(path: Path) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    return base / "ltt-relay" / "counts" / name
+    return user_cache() / "counts" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
 
 
 def key(path: Path, events: list[str], packets: np.ndarray) -> str:
