@@ -94,12 +94,14 @@ def _name_then(
 ) -> int:  # fmt: skip
     """Return the code of the name that the key at `place` in starts has at `time`, -1 if none is known."""
     first = starts[place]
-    last = starts[place + 1] - 1
-    while last >= first:
-        if times[last] <= time:
-            return np.int64(codes[last])
-        last -= 1
-    return -1
+    after, last = first, starts[place + 1]
+    while after < last:
+        middle = (after + last) >> 1
+        if times[middle] <= time:
+            after = middle + 1
+        else:
+            last = middle
+    return np.int64(codes[after - 1]) if after > first else -1
 
 
 @inlined
