@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,9 @@ from ltt_relay.decode.plan import Column, EventPlan, Plan
 from ltt_relay.decode.reader import Reader
 from ltt_relay.decode.variable import VARIABLE, VariableColumn, arrow_type
 
-__all__ = ("AT_ONCE", "FullError", "Job", "Output", "Selection", "Step", "Walker", "cut", "run", "run_at_once")
+__all__ = (
+    "AT_ONCE", "RANK", "FullError", "Job", "Output", "Selection", "Step", "Walker", "cut", "run", "run_at_once",
+)  # fmt: skip
 
 #: The first span of time whose records are put in order at once, in ns; the next are as long as they turn out to be.
 _FIRST_SPAN = 1 << 20
@@ -30,6 +32,8 @@ _FIRST_SPAN = 1 << 20
 WINDOW = 1 << 21
 #: Bytes of packets that are all read before room is made for their records, just as many as there are.
 AT_ONCE = 6 << 20
+#: The base column that says which place each record has among all that are selected from a stream; no field's name.
+RANK: Final = "#rank"
 
 
 Texts: TypeAlias = "dict[tuple[int, Column], VariableColumn]"
@@ -61,10 +65,7 @@ class Walker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted: kinds (indexes into plan.events) and, for each, its base and payload columns.
-
-    A base column `rank` is the place of each record in the order of all that are selected from a stream.
-    """
+    """What is wanted: kinds (indexes into plan.events) and, for each, its base columns, or RANK, and its payload."""
 
     kinds: tuple[int, ...]
     base: dict[int, tuple[str, ...]]
@@ -103,7 +104,7 @@ class Step(NamedTuple):
 _BASE_STEPS = (
     ("timestamp", gather.TIME, np.dtype("i8")), ("cpu", gather.CPU, np.dtype("u2")),
     ("tid", gather.TID, np.dtype("i4")), ("tid", gather.NO_TID, np.dtype(np.bool_)),
-    ("rank", gather.RANK, np.dtype("i8")),
+    (RANK, gather.RANK, np.dtype("i8")),
 )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ class Layout:
             for (first, last), ranked in zip(rows[:, :, kind].tolist(), [0, *before], strict=False):
                 if to != first:
                     ctypes.memmove(base + at + to * size, base + at + first * size, (last - first) * size)
-                if name == "rank":
+                if name == RANK:
                     self.out[at + to * size : at + (to + last - first) * size].view(dtype)[:] += ranked
                 to += last - first
 
@@ -216,7 +217,7 @@ class Writer:
         self._filled = np.zeros(len(self.texts), np.int64)
         self._window = np.zeros((2, len(layout.plan.events)), np.int64)
         self._state = np.array([_FIRST_SPAN, 0])
-        self._ranked = any("rank" in base for base in layout.selection.base.values())
+        self._ranked = any(RANK in base for base in layout.selection.base.values())
         self._most = -1
         self._make_room(0)
 

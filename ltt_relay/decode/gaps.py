@@ -35,7 +35,7 @@ def _runs(packets: np.ndarray, stream: np.ndarray, counters: np.ndarray) -> list
     together by their numbers, which are a snapshot.
     """
     first = np.flatnonzero(np.r_[True, np.diff(packets["sequence"][stream].astype(np.int64)) != 1])
-    grown = np.diff(counters[stream[np.r_[first[1:], stream.size] - 1]], prepend=0)
+    grown = np.diff(counters[np.r_[first[1:], stream.size] - 1], prepend=0)
     return [
         (int(stream[i - 1]) if i else -1, int(stream[i]), int(count))
         for i, count in zip(first.tolist(), grown.tolist(), strict=True)
@@ -50,13 +50,14 @@ def gap_frame(source: Source) -> pd.DataFrame:
     for reason in source.reasons:
         counters = source.lost_counters(reason)
         for stream in _streams(packets):
+            told = np.maximum.accumulate(counters[stream])  # one that goes back is damage
             if reason == "overwritten":
-                for earlier, row, count in _runs(packets, stream, counters):
+                for earlier, row, count in _runs(packets, stream, told):
                     begin = int(packets["begin"][row])
                     end = begin if earlier < 0 else int(packets["end"][earlier])
                     rows.append((int(packets["cpu"][row]), min(begin, end), begin, count, reason))
                 continue
-            grown = np.diff(counters[stream], prepend=0)
+            grown = np.diff(told, prepend=0)
             for i in np.flatnonzero(grown > 0):
                 here = packets[stream[i]]
                 before = int(packets["end"][stream[i - 1]]) if i else int(here["begin"])

@@ -72,7 +72,7 @@ class Ltt3Source(Source):
                     problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "a file", str(error.strerror)))
                     continue
                 raise TraceError(f"{file}: {error.strerror}") from error
-            if not rows.size and file.stat().st_size:
+            if trouble and not rows.size:
                 nothing = "no packet header of this trace"
                 problems.append(Problem(file.name, -1, -1, 0, "not_a_stream", "packets of LTT 3.0", nothing))
                 if _STREAM.fullmatch(file.name) and not why:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ltt_relay.decode import text_rows
-from ltt_relay.decode.batch import Output, Selection
+from ltt_relay.decode.batch import RANK, Output, Selection
 from ltt_relay.decode.compiled import compiled
 from ltt_relay.decode.described import Rows
 from ltt_relay.decode.frames import arrow_table, categorical, text_array, time_array
@@ -62,21 +62,23 @@ def _place(
         put(index, to, i)
 
 
-def _ranks(outputs: Sequence[Output], many: bool) -> list[np.ndarray]:
-    """Return the place of each row of each event in the order of all: by time, CPU, and place in the packets.
+def _ranks(outputs: Sequence[Output]) -> list[np.ndarray]:
+    """Return the place of each row of each event in the order of all: by time, CPU, stream, and place in the packets.
 
-    many: they are of more than one stream, whose ranks say nothing of each other.
+    Ranks of different streams say nothing of each other.
     """
-    ranks = [output.arrays["rank"] for output in outputs]
-    if not many:
+    ranks = [output.arrays[RANK] for output in outputs]
+    streams = [output.plan.event.stream for output in outputs]
+    if len(set(streams)) < 2:
         return ranks
+    rows = [output.rows for output in outputs]
     time, cpu, rank = (np.concatenate([output.arrays[name] for output in outputs]) for name in _KEYS)
     places = np.empty(time.size, np.int64)
-    places[np.lexsort((rank, cpu, time))] = np.arange(time.size)
-    return np.split(places, np.cumsum([output.rows for output in outputs])[:-1])
+    places[np.lexsort((rank, np.repeat(streams, rows), cpu, time))] = np.arange(time.size)
+    return np.split(places, np.cumsum(rows)[:-1])
 
 
-_KEYS: Final = ("timestamp", "cpu", "rank")
+_KEYS: Final = ("timestamp", "cpu", RANK)
 
 
 def _payloads(tables: Sequence[pa.Table], kinds: np.ndarray, index: np.ndarray) -> pa.ChunkedArray:
@@ -102,12 +104,11 @@ def _payloads(tables: Sequence[pa.Table], kinds: np.ndarray, index: np.ndarray) 
 
 
 def merge(outputs: Sequence[Output], selection: Selection, names: Names, events: Sequence[str]) -> Part:
-    """Merge what was decoded of some events, all base columns and `rank` with it; events: the names by code."""
-    streams = {output.plan.event.stream for output in outputs}
+    """Merge what was decoded of some events, all base columns and `RANK` with it; events: the names by code."""
     total = sum(output.rows for output in outputs)
     time, cpu, event, tid, comm = (np.empty(total, dtype) for dtype in ("i8", "u2", "i2", "i4", "i4"))
     kinds, index = np.empty(total, np.int64), np.empty(total, np.int64)
-    for kind, (output, rank) in enumerate(zip(outputs, _ranks(outputs, len(streams) > 1), strict=True)):
+    for kind, (output, rank) in enumerate(zip(outputs, _ranks(outputs), strict=True)):
         base = (output.arrays[name] for name in ("timestamp", "cpu", "tid"))
         code = events.index(output.plan.event.name)
         named = output.arrays["comm"].astype(np.int32)

@@ -157,7 +157,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         if columns is not None:
             self._check_columns(columns)
         selection = self._select(events, columns)
-        named = set(events or ())
+        named = set(() if events is None else events)
         low, high = self._range(since, until)
         offset = self._offset if time == "utc" else 0
         outputs = self._source.outputs(selection, low, high, cpus, self._source.name_tables(), offset)
@@ -319,7 +319,7 @@ class Trace(Mapping[str, pd.DataFrame]):
         else:
             events = self.matching(events)
         chosen = self._select(events, None)
-        selection = batch.Selection(chosen.kinds, dict.fromkeys(chosen.kinds, (*BASE, "rank")), chosen.columns)
+        selection = batch.Selection(chosen.kinds, dict.fromkeys(chosen.kinds, (*BASE, batch.RANK)), chosen.columns)
         tables = self._source.name_tables()
         known = [event.name for event in described if event.stream in streams or event.name in events]
         offset = self._offset if time == "utc" else 0
@@ -519,12 +519,16 @@ def iterate(paths: Iterable[str | Path], **options: Any) -> Iterator[tuple[str, 
 
 
 def concatenate(paths: Iterable[str | Path], **options: Any) -> dict[str, pd.DataFrame]:
-    """Return the frames of many traces, one behind the other, with a first column `trace` that has the path."""
+    """Return the frames of many traces, one behind the other, with a first column `trace` that has the path.
+
+    A field of that name is `event_trace` there.
+    """
     collected: dict[str, list[pd.DataFrame]] = {}
     known = [str(path) for path in paths]
     dtype = pd.CategoricalDtype(list(dict.fromkeys(known)))
     for path, found in iterate(known, **options):
-        for name, frame in found.items():
+        for name, given in found.items():
+            frame = given.rename(columns={"trace": "event_trace"})
             frame.insert(0, "trace", pd.Categorical([path] * len(frame), dtype=dtype))
             collected.setdefault(name, []).append(frame)
     return {name: _joined(parts) for name, parts in collected.items()}

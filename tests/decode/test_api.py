@@ -116,6 +116,16 @@ def test_iterators_are_used_up_once_and_mean_all_windows_and_streams(trace: ltt_
     assert trace.frames(cpus=[-1, 99, 1 << 70]) == {}
 
 
+@pytest.mark.parametrize("kind", [pd.Series, pd.Index, np.array, set, tuple])
+def test_events_columns_and_cpus_may_come_out_of_a_frame(kind: Any, trace: ltt_relay.Trace) -> None:
+    """Whether there were any was asked of the Series or array itself, which has no truth value: a ValueError."""
+    events, columns, cpus = kind(["marker", "irq_handler_entry"]), kind(["timestamp", "irq"]), kind([0, 1])
+    expected = {"marker": ["timestamp"], "irq_handler_entry": ["timestamp", "irq"]}
+    assert {name: list(frame) for name, frame in trace.frames(events, cpus=cpus, columns=columns).items()} == expected
+    assert set(trace.merged(events, cpus=cpus)["event"]) == set(events)
+    assert trace.frames(kind([])) == {}
+
+
 @pytest.mark.parametrize("size", [0, -1, "0", 1.5, np.int64(1), "1 B"])
 def test_windows_are_never_smaller_than_a_packet(trace: ltt_relay.Trace, size: Any) -> None:
     assert sum(_rows(window) for window in trace.iter_frames(max_bytes=size)) == _rows(trace.frames())

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import ltt_relay
-from ltt_relay.decode import metadata
+from ltt_relay.decode import batch, ltt3, metadata, source
+from ltt_relay.decode.index import index_file
 from ltt_relay.export.convert import Options, convert_trace
 from ltt_relay.formats import ctf
 from ltt_relay.formats.ltt3 import FORMAT, HEADER_SIZE, LOST_REASONS, MAGIC, PACKET, RECORD, records
@@ -289,3 +290,71 @@ def test_a_file_that_shrinks_while_its_trace_is_open_is_told(counted: bool, tmp_
     assert trace.catalog["count"].sum() == rows
     with pytest.raises(ltt_relay.TraceError, match=r"truncated|record_length"):
         strict.frames()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_field_called_rank_is_a_field(threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place of a record among all was taken from it: merged() wrote where it pointed, and threads added to it."""
+    monkeypatch.setenv("LTT_RELAY_THREADS", threads)
+    monkeypatch.setattr(batch, "AT_ONCE", 0)
+    monkeypatch.setattr(source, "_WORTH_THREADS", 0)
+    packets = b"".join(
+        _packet(
+            [_record(256, bytes([7, 0, 0, 0, rank, 0, 0, 0]), _T + 100 * n + rank) for rank in (3, 9)],
+            timestamp_begin=_T + 100 * n,
+            packet_seq_num=n,
+        )
+        for n in range(4)
+    )
+    path = _write(tmp_path / "t", _TEXT + _event("int32_t tid; uint32_t rank;"), events_0=packets)
+    trace = ltt_relay.open(path)
+    assert trace["cust"]["rank"].tolist() == [3, 9] * 4
+    merged = trace.merged(time="ns")
+    assert merged["payload"].tolist() == ["rank=3", "rank=9"] * 4
+    assert merged["timestamp"].tolist() == trace.frames(time="ns")["cust"]["timestamp"].tolist()
+
+
+def test_a_field_called_trace_is_beside_that_of_many_traces(tmp_path: Path) -> None:
+    packet = _packet([_record(256, bytes([7, 0, 0, 0]), _T)])
+    path = _write(tmp_path / "t", _TEXT + _event("int32_t _trace;"), events_0=packet)
+    (row,) = ltt_relay.concatenate([path])["cust"].itertuples()
+    assert (row.trace, row.event_trace) == (str(path), 7)
+
+
+def test_what_a_counter_that_goes_back_had_told_is_not_lost_again(tmp_path: Path) -> None:
+    """The gaps came to more than info said was lost."""
+    packets = [
+        _packet([_switch(_T + n)], timestamp_begin=_T + n, packet_seq_num=n, lost_full=lost)
+        for n, lost in enumerate((5, 3, 5, 9))
+    ]
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=b"".join(packets)))
+    assert trace.gaps["count"].tolist() == [5, 4]
+    assert trace.info["lost"] == 9
+
+
+def test_a_stream_that_grows_from_nothing_while_it_is_indexed_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no packets, but bytes when asked again: an IndexError."""
+    path = _write(tmp_path / "t", events_0=_packet(_THREE), events_1=b"")
+
+    def index(file: Path, *given: Any) -> Any:
+        rows = index_file(file, *given)
+        if file.name == "events_1":
+            file.write_bytes(_packet(_THREE, cpu_id=1))
+        return rows
+
+    monkeypatch.setattr(ltt3, "index_file", index)
+    trace = ltt_relay.open(path)
+    assert (len(trace["sched_switch"]), _codes(trace)) == (3, [])
+
+
+def test_equal_times_of_two_kinds_of_stream_are_merged_alike_in_windows(tmp_path: Path) -> None:
+    """Which came first depended on how many records the window had before."""
+    log: dict[str, Any] = {"pid": 5, "uid": 0, "event_type": 1, "severity": 1, "facility": 1, "origin": 0}
+    log |= {"process": "p", "text": "t", "attributes": "", "tid": 5}
+    logged = _packet([_record("evlog", log, _T + 20)], stream_id=3, timestamp_begin=_T + 20)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(_THREE), evlog_0=logged))
+    whole = trace.merged()
+    assert whole["event"].tolist() == ["sched_switch"] * 3 + ["evlog"]
+    assert trace.merged(since=_OFFSET + _T + 20)["event"].tolist() == ["sched_switch", "evlog"]
