@@ -27,14 +27,15 @@ NOTE: Final = ".capture.json"
 _NOTE_ROOM: Final = 1 << 16
 
 
-def prepare_directory(path: Path) -> None:
-    """Make an empty directory for a trace.
+def prepare_directory(path: Path) -> bool:
+    """Make an empty directory for a trace; returns whether there was none.
 
     Raises:
         CaptureError: there is something in it, or it cannot be made.
 
     """
     try:
+        new = not path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise CaptureError(f"{path} is not empty: choose another directory with -o, or remove it")
@@ -46,6 +47,7 @@ def prepare_directory(path: Path) -> None:
         raise CaptureError(f"{path}: {error.strerror}: choose another directory with -o") from error
     except OSError as error:
         raise CaptureError(f"{path}: {error.strerror}") from error
+    return new
 
 
 class _CannotSpliceError(Exception):
@@ -116,17 +118,23 @@ class DirectorySink:
 
     def __init__(self, path: Path, note: bytes = b"{}\n") -> None:
         """Begin in an empty directory; `note` stands there until `close`."""
-        prepare_directory(path)
+        self._made = prepare_directory(path)
         self.path = path
         self.where = str(path)
         self._trackers: dict[str, PacketTracker] = {}
         self._files: dict[str, int] = {}
         self._replaced: dict[str, int] = {}
+        self._refused: dict[str, str] = {}
+        self._note = -1
+        # Room for the last words, which matter most when the disk is full.
+        room = note.ljust(_NOTE_ROOM)
         try:
             self._note = os.open(path / NOTE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            # Room for the last words, which matter most when the disk is full.
-            os.write(self._note, note.ljust(_NOTE_ROOM))
+            if os.write(self._note, room) < len(room):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            if error.errno != errno.EEXIST:  # another recorder's
+                self.discard()
             raise CaptureError(f"{path}: {error.strerror}") from error
 
     def drain(self, name: str, reader: int) -> None:
@@ -174,6 +182,8 @@ class DirectorySink:
         tracker.feed(chunk)
 
     def _open(self, name: str) -> tuple[int, PacketTracker]:
+        if name in self._refused:
+            raise CaptureError(self._refused[name])
         if name not in self._files:
             try:
                 self._files[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
@@ -183,15 +193,18 @@ class DirectorySink:
         return self._files[name], self._trackers[name]
 
     def _cut(self, name: str, error: OSError) -> CaptureError:
-        """Leave whole packets in a file that takes no more; return what is to be said."""
-        os.ftruncate(self._files[name], self._trackers[name].whole)
-        return CaptureError(f"{self.path / name}: {error.strerror}")
+        """Leave whole packets in a file that takes no more, nor later: a part would be missing; return what is said."""
+        self._refused[name] = f"{self.path / name}: {error.strerror}"
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._files[name], self._trackers[name].whole)
+        return CaptureError(self._refused[name])
 
     def replace(self, name: str, content: bytes) -> None:
         """See `Sink`."""
         part = self.path / f".{name}.part"
         try:
-            part.write_bytes(content)
+            with part.open("xb") as file:  # not through a link that somebody put there
+                file.write(content)
             part.replace(self.path / name)
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -213,19 +226,27 @@ class DirectorySink:
 
     def close(self, note: bytes) -> None:
         """See `Sink`."""
+        files = (*self._files.values(), self._note)
         try:
-            for file in self._files.values():
-                os.close(file)
-            self._files.clear()
             os.pwrite(self._note, note, 0)
             os.ftruncate(self._note, len(note))
-            os.close(self._note)
+            there = all(os.fstat(file).st_nlink for file in files)
+            for file in files:
+                os.close(file)
+            self._files.clear()
         except OSError as error:
             raise CaptureError(f"{self.path}: {error.strerror}") from error
+        if not there:
+            raise CaptureError(
+                f"{self.path}: files were removed while they were recorded into"
+            )
 
     def discard(self) -> None:
-        """See `Sink`."""
-        self.close(b"")
-        for path in self.path.iterdir():
-            path.unlink()
-        self.path.rmdir()
+        """See `Sink`; what was there before, or others put there, stays."""
+        with contextlib.suppress(CaptureError):
+            self.close(b"")
+        with contextlib.suppress(OSError):
+            for name in (NOTE, *self._trackers, *self._replaced):
+                (self.path / name).unlink(missing_ok=True)
+            if self._made:
+                self.path.rmdir()

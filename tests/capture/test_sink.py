@@ -8,10 +8,13 @@ import errno
 import itertools
 import json
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,68 @@ print(len(woken), sink.records, *failures)
     assert int(records) > 0
 
 
+@contextlib.contextmanager
+def _no_larger_than(size: int) -> Iterator[None]:
+    """Refuse to write more into any file: as a full disk does, but without root."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_that_was_cut_takes_no_more_when_there_is_room_again(
+    tmp_path: Path, packet: Callable[..., bytes]
+) -> None:
+    # The disk was full for the names of tasks, then cut streams made room: a hole of zeros came before the next names.
+    sink = DirectorySink(tmp_path / "full")
+    whole = memoryview(packet(1000))
+    sink.append("state_0", whole)
+    with _no_larger_than(1800), pytest.raises(CaptureError, match="state_0: File too large"):
+        sink.append("state_0", whole)
+    with pytest.raises(CaptureError, match="state_0: File too large"):
+        sink.append("state_0", whole)
+    sink.close(b"{}")
+    assert (tmp_path / "full/state_0").read_bytes() == bytes(whole)
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_a_disk_that_is_full_at_the_begin_is_told_and_nothing_is_left(room: int, tmp_path: Path) -> None:
+    """An empty note was left, and the next try found the directory in use; a part of a note was taken for one."""
+    with _no_larger_than(room), pytest.raises(CaptureError, match=r"File too large|No space left"):
+        DirectorySink(tmp_path / "full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("removed", ["all", "events_0"])
+def test_what_was_removed_while_it_was_recorded_is_not_said_to_be_there(
+    removed: str, tmp_path: Path, packet: Callable[..., bytes]
+) -> None:
+    """A recording into a directory that was removed ended as a success."""
+    sink = DirectorySink(tmp_path / "gone")
+    sink.append("events_0", memoryview(packet(80)))
+    if removed == "all":
+        shutil.rmtree(tmp_path / "gone")
+    else:
+        (tmp_path / "gone" / removed).unlink()
+    sink.append("events_0", memoryview(packet(80)))
+    with pytest.raises(CaptureError, match="gone: files were removed while they were recorded into"):
+        sink.close(b"{}")
+
+
+def test_a_file_is_not_replaced_through_a_link(tmp_path: Path) -> None:
+    """In a directory of another user's, .metadata.part could be a link to any file of root's."""
+    sink = DirectorySink(tmp_path / "trace")
+    (tmp_path / "other").write_text("another's")
+    (tmp_path / "trace/.metadata.part").symlink_to(tmp_path / "other")
+    with pytest.raises(CaptureError, match="metadata: File exists"):
+        sink.replace("metadata", b"text")
+    assert (tmp_path / "other").read_text() == "another's"
+
+
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old/events_0").write_bytes(b"")
@@ -175,6 +240,20 @@ def test_a_discarded_capture_leaves_nothing(tmp_path: Path) -> None:
     sink = DirectorySink(tmp_path / "flight")
     sink.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_discarding_a_capture_spares_what_is_not_of_it(tmp_path: Path, packet: Callable[..., bytes]) -> None:
+    # `record --mode flight --save failure -o . -- CMD` removed what CMD had written, and the current directory.
+    (tmp_path / "mine").mkdir()
+    for name, left in (("mine", []), ("written", ["result", "sub"])):
+        sink = DirectorySink(tmp_path / name)
+        sink.append("events_0", memoryview(packet(80)))
+        sink.replace("metadata", b"text")
+        if left:
+            (tmp_path / name / "result").touch()
+            (tmp_path / name / "sub").mkdir()
+        sink.discard()
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == left
 
 
 def test_the_note_of_a_recorder_that_was_killed_is_json_without_an_end(tmp_path: Path) -> None:
