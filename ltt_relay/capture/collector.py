@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from ltt_relay.capture import wire
@@ -31,6 +32,7 @@ _MAX_FILES: Final = 65536
 _MAX_SENDERS: Final = 256
 _MAX_HELLO: Final = 512
 _HELLO_SECONDS: Final = 10.0
+_PAUSE: Final = 0.2  # after a connection could not be taken, for want of file descriptors for one
 
 
 class Reception:
@@ -43,6 +45,7 @@ class Reception:
         self._directory = -1
         self._files: dict[str, tuple[int, int]] = {}  # descriptor and size
         self.name = ""
+        self.transfer = b""
         self.bytes = 0
         self.done = False
         self.superseded = False
@@ -61,8 +64,8 @@ class Reception:
             if self._directory < 0:
                 if kind != wire.HELLO:
                     raise WireError(f"the first frame is of kind {kind}, HELLO was expected")
-                transfer, name = wire.split_hello(body)
-                self._directory = self._store.enter(name, transfer, self)
+                self.transfer, name = wire.split_hello(body)
+                self._directory = self._store.enter(name, self.transfer, self)
                 self.name = name
                 self._parser.max_body = wire.MAX_BODY
                 yield wire.frame(wire.WELCOME, *(wire.sized(size, name) for name, size in self._open_files()))
@@ -236,7 +239,7 @@ class Collector:
             store: where to.
             address: host and port to listen on; port 0 takes a free one.
             say: told of senders that come, go and are refused.
-            on_trace: told of each trace that is complete; from its sender's thread.
+            on_trace: told of each trace that is complete, once; from its sender's thread.
 
         Raises:
             CaptureError: the address cannot be listened on.
@@ -248,23 +251,33 @@ class Collector:
         try:
             family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
             self._socket = socket.create_server(address, family=family, backlog=64)
+        except UnicodeError:
+            raise CaptureError(f"{address[0]}: no name of a machine") from None
         except OSError as error:
             # create_server adds the address to the text; errors of name resolution have numbers of their own.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
             raise CaptureError(f"{address[0]}, port {address[1]}: {reason}") from error
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        self._threads: set[threading.Thread] = set()
+        self._complete: set[bytes] = set()
         self._connections: set[socket.socket] = set()
         self._closed = False
         self._lock = threading.Lock()
 
     def serve(self) -> None:
         """Accept senders until `close`."""
+        told = False
         while True:
             try:
                 connection, peer = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closed:
+                    return
+                if not told:
+                    self._say(f"a sender cannot be let in, and has to wait: {error.strerror or error}")
+                told = True
+                time.sleep(_PAUSE)
+                continue
+            told = False
             with self._lock:
                 closed, full = self._closed, len(self._connections) >= _MAX_SENDERS
                 if not (closed or full):
@@ -293,7 +306,12 @@ class Collector:
                     self._say(f"{peer}: {reception.name}: receiving")
             if reception.done:
                 self._say(f"{peer}: {reception.name}: complete, {reception.bytes / 1e6:,.1f} MB over this connection")
-                self._on_trace(self._store.path / reception.name)
+                with self._lock:
+                    # A sender that did not hear of it comes back, and ends once more.
+                    new = reception.transfer not in self._complete
+                    self._complete.add(reception.transfer)
+                if new:
+                    self._on_trace(self._store.path / reception.name)
             elif reception.name:
                 self._say(f"{peer}: {reception.name}: connection closed; its sender may come back")
         except UserError as error:
@@ -322,13 +340,13 @@ class Collector:
 
     def close(self) -> None:
         """Stop listening, and drop who is connected: they may come back to the next collector."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._connections)
         # accept() in another thread notices a shutdown, not a close.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        with self._lock:
-            self._closed = True
-            connections = list(self._connections)
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -107,6 +107,8 @@ class RemoteSink:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             connection = self._connect()
+        except UnicodeError:
+            raise CaptureError(f"{address[0]}: no name of a machine") from None
         except OSError as error:
             raise CaptureError(
                 f"{self.where}: {error.strerror or error}: does ltt-relay collect run there, on that address?"

@@ -237,9 +237,7 @@ class DirectorySink:
         except OSError as error:
             raise CaptureError(f"{self.path}: {error.strerror}") from error
         if not there:
-            raise CaptureError(
-                f"{self.path}: files were removed while they were recorded into"
-            )
+            raise CaptureError(f"{self.path}: files were removed while they were recorded into")
 
     def discard(self) -> None:
         """See `Sink`; what was there before, or others put there, stays."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from pathlib import Path
@@ -47,27 +48,44 @@ def command(output: Path, listen: tuple[str, int], count: int | None) -> None:
     is encrypted or authenticated: who reaches the port may write traces below DIR, and nothing else.
     """
     from ltt_relay.capture.collector import Collector, Store
+    from ltt_relay.capture.machine import allow_open_files
 
     done = threading.Event()
+    lock = threading.Lock()
     complete = 0
+    failure: OSError | None = None
 
     def on_trace(path: Path) -> None:
-        nonlocal complete
-        click.echo(path)
-        complete += 1
-        if complete == count:
-            done.set()
+        nonlocal complete, failure
+        with lock:
+            try:
+                click.echo(bytes(path))
+            except OSError as error:
+                failure = error
+                done.set()
+            complete += 1
+            if complete == count:
+                done.set()
 
+    def say(text: str) -> None:
+        # Whether anybody listens or not, traces are received.
+        with contextlib.suppress(OSError):
+            click.echo(f"ltt-relay collect: {text}", err=True)
+
+    allow_open_files()
     collector = Collector(
         Store(output),
         listen,
-        say=lambda text: click.echo(f"ltt-relay collect: {text}", err=True),
+        say=say,
         on_trace=on_trace,
     )
     host, port = collector.address
-    click.echo(f"ltt-relay collect: listening on {host}, port {port}", err=True)
+    say(f"listening on {host}, port {port}")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: done.set())
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: done.set())
     threading.Thread(target=collector.serve, daemon=True).start()
     done.wait()
     collector.close()
+    if failure is not None:
+        raise failure

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -198,6 +200,42 @@ def test_a_sender_that_comes_as_the_collector_is_closed_is_dropped(tmp_path: Pat
         collector.serve()
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
+
+
+def test_a_collector_out_of_file_descriptors_takes_senders_again_when_it_has_some(
+    receiving: _Receiving, trace: Path
+) -> None:
+    """It took nobody any more, and said nothing."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [socket.socket() for _ in range(8)]
+    os.close(free := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limit[1]))
+    try:
+        for client in clients:
+            client.connect(receiving.address)
+        _until(lambda: any("has to wait: Too many open files" in text for text in receiving.said))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for client in clients:
+            client.close()
+    assert _send(trace, RemoteSink(receiving.address, "target", print)) == []
+
+
+def test_a_trace_is_told_once_though_its_sender_ends_it_twice(receiving: _Receiving, tmp_path: Path) -> None:
+    """The connection broke before DONE was heard: `collect --count 2` ended after one trace."""
+    for _ in range(2):
+        with socket.create_connection(receiving.address) as connection:
+            connection.settimeout(60)
+            connection.sendall(wire.hello(ID, "target") + wire.frame(wire.END))
+            while connection.recv(4096):
+                pass
+    _until(lambda: sum("complete" in text for text in receiving.said) == 2)
+    # Another of that name is another trace.
+    shutil.rmtree(receiving.path / "target")
+    with socket.create_connection(receiving.address) as connection:
+        connection.sendall(wire.hello(bytes(16), "target") + wire.frame(wire.END))
+        _until(lambda: len(receiving.complete) == 2)
+    assert receiving.complete == [receiving.path / "target"] * 2
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -432,6 +470,55 @@ def test_collect_prints_the_path_of_each_trace_and_ends_after_as_many_as_asked(t
         assert process.stdout.read() == f"{tmp_path}/in/target\n"
         assert process.wait(60) == 0
     _equal(tmp_path / "in/target", trace)
+
+
+@contextlib.contextmanager
+def _collecting(path: bytes, **streams: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    root = Path(__file__).resolve().parents[2]
+    command: list[str | bytes] = [sys.executable, "-m", "ltt_relay.cli", "collect", "--listen", "127.0.0.1:0"]
+    files = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    with subprocess.Popen(
+        [*command, "-o", path], cwd=root, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), **files
+    ) as process:
+        assert process.stderr
+        try:
+            yield process, int(process.stderr.readline().rpartition(b"port ")[2])
+        finally:
+            process.kill()
+
+
+def test_collect_goes_on_when_its_terminal_is_gone_and_under_nohup(tmp_path: Path, trace: Path) -> None:
+    """It ended at SIGHUP though that was ignored; nobody reading its words, it took no trace."""
+    with _collecting(os.fsencode(tmp_path) + b"/in\xff") as (process, port):
+        assert process.stderr
+        assert process.stdout
+        process.send_signal(signal.SIGHUP)
+        process.stderr.close()
+        assert _send(trace, RemoteSink(("127.0.0.1", port), "target", print)) == []
+        # A path as it is, UTF-8 or not: it was an error.
+        assert process.stdout.readline() == os.fsencode(tmp_path) + b"/in\xff/target\n"
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_collect_ends_when_nobody_reads_the_paths(tmp_path: Path, trace: Path) -> None:
+    """It went on, and said of a trace that was complete that its sender might come back."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with _collecting(os.fsencode(tmp_path / "in"), stdout=writing) as (process, port):
+        os.close(writing)
+        assert _send(trace, RemoteSink(("127.0.0.1", port), "target", print)) == []
+        assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_name_that_no_machine_can_have_is_told(tmp_path: Path, host: str) -> None:
+    """It was a traceback."""
+    result = CliRunner().invoke(main, ["collect", "-o", str(tmp_path), "--listen", host])
+    assert result.exit_code == 1
+    assert f"{host}: no name of a machine" in result.output
+    with pytest.raises(CaptureError, match="no name of a machine"):
+        RemoteSink((host, 1), "target", print)
 
 
 def test_collect_says_why_it_cannot_listen(tmp_path: Path) -> None:
