@@ -58,6 +58,8 @@ class Command:
                 raise CaptureError(f"--user {user}: there is no such user") from None
             if os.geteuid() not in {0, account.pw_uid}:
                 raise CaptureError(f"--user {user}: only root may run a command as another user")
+        # Ignored, as a caller may leave it: the kernel would forget how the child ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.status: int | None = None
         waiting, self._go = os.pipe()
         sys.stdout.flush()
@@ -103,8 +105,9 @@ def _become(waiting: int, go: int, program: str, words: Sequence[str], account: 
     """In the child: never returns."""
     try:
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-            # As Python found them, or nearly: it takes these for itself, and ignored ones stay ignored over exec.
-            signal.signal(number, signal.SIG_DFL)
+            # As Python found them, or nearly: it ignores the last two itself, and ignored ones stay so over exec.
+            if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         os.close(go)
         if not os.read(waiting, 1):
             os._exit(0)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Counters while a recording runs, on a terminal: a table where rich is installed, else a line."""
+"""Counters while a recording runs, on a terminal: a table where rich is installed, else a line.
+
+The terminal may go away: that ends the showing, by no error, and the recording by a signal.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -119,13 +123,15 @@ class LineDisplay:
         for name in (*_DISPENSABLE, "seconds"):
             if len("  ".join(parts.values())) > room:
                 del parts[name]
-        self._stream.write(f"\r\x1b[K{'  '.join(parts.values())[:room]}")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write(f"\r\x1b[K{'  '.join(parts.values())[:room]}")
+            self._stream.flush()
 
     def close(self) -> None:
         """See `Display`."""
-        self._stream.write("\r\x1b[K")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
 
 
 class TableDisplay:
@@ -151,8 +157,10 @@ class TableDisplay:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY
-        self._live.start()  # not before: it hides the cursor, and who interrupts the start gets no chance to show it
-        self._live.update(self._table(self._rates.look(session)), refresh=True)
+        table = self._table(self._rates.look(session))
+        with contextlib.suppress(OSError):
+            self._live.start()  # not before: it hides the cursor; who interrupts the start gets no chance to show it
+            self._live.update(table, refresh=True)
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
         from rich.table import Table
@@ -182,7 +190,8 @@ class TableDisplay:
 
     def close(self) -> None:
         """See `Display`."""
-        self._live.stop()
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
 
 def make_display(stream: TextIO = sys.stderr) -> Display:

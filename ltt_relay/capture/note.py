@@ -3,7 +3,7 @@
 
 Kept as JSON in the hidden file .capture.json of a trace directory::
 
-    schema 1 · tool · session · options (object) · command (list or null) · directory · host (object)
+    schema 1 · tool · session · options (object) · command (list or null) · directory (null if removed) · host (object)
     begin, end (ISO 8601, UTC; end is null if the recorder was killed) · ended_by · status (of the command)
     totals, cpus (the kernel's counters at the end: an object, and one for each CPU) · failures (list of texts)
 """
@@ -24,7 +24,7 @@ __all__ = ("Note", "host")
 
 def _first(path: str, pattern: str = r".*") -> str | None:
     try:
-        match = re.search(pattern, Path(path).read_text())
+        match = re.search(pattern, Path(path).read_text(errors="replace"))
     except OSError:
         return None
     return match[match.lastindex or 0].strip() if match else None
@@ -49,6 +49,13 @@ def host() -> dict[str, Any]:
     }
 
 
+def _directory() -> str | None:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return None
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
@@ -64,7 +71,7 @@ class Note:
             "session": session,
             "options": options,
             "command": command,
-            "directory": str(Path.cwd()),
+            "directory": _directory(),
             "host": host(),
             "begin": _now(),
             "end": None,

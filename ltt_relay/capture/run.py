@@ -11,9 +11,11 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ltt_relay.capture.machine import allow_open_files
 from ltt_relay.capture.note import Note
 from ltt_relay.capture.recorder import Recorder
-from ltt_relay.capture.session import CaptureError, Log, Session, select_words
+from ltt_relay.capture.session import CaptureError, Log, NoSessionError, Session, select_words
+from ltt_relay.capture.sink import TakenError, read_all
 from ltt_relay.errors import UserError
 
 if TYPE_CHECKING:
@@ -129,6 +131,9 @@ class Recording:
         self._note = Note(session.name, asdict(request), list(words) or None)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._logs: list[Log] = []
+        self._streams = True
+        self._gone = False  # the session; what has its name is another by now
+        self._tried = 0  # numbers of snapshots
 
     def run(self) -> Outcome:
         """Record.
@@ -141,26 +146,32 @@ class Recording:
         made = False
         sink: Sink | None = None
         self._install_handlers()
+        allow_open_files()
         try:
             if request.attach:
                 session.read("control")
+                session.hold()
                 session.require_unread()
             else:
                 session.create()
                 made = True
+                session.hold()
                 self._configure()
+            self._streams = session.read("mode") == "stream"
+            if request.logs and not self._streams:
+                raise CaptureError(f"session {session.name} is a flight recorder: no log can be taken along")
             sink = self._make_sink("", self._note.encode())
             recorder = Recorder(session, sink, self._wake)
             for name in request.logs:
                 log = Log(name)
                 log.join(session)
                 self._logs.append(log)
-            if session.read("mode") == "stream":
+            if self._streams:
                 recorder.start(*self._logs)
             begin = time.monotonic()
             if session.state != "running":
                 session.control("start")
-            if session.read("mode") == "stream":
+            if self._streams:
                 recorder.follow_names()
             if self._command:
                 self._command.go()
@@ -177,7 +188,7 @@ class Recording:
             for log in self._logs:
                 with contextlib.suppress(UserError):
                     log.control("stop")
-            if made or self.outcome.by:
+            if (made or self.outcome.by) and not self._gone:
                 with contextlib.suppress(UserError):
                     session.remove()
         return self.outcome
@@ -207,7 +218,8 @@ class Recording:
 
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in (*_STOP_SIGNALS, signal.SIGUSR1):
-            signal.signal(number, nothing)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, nothing)
         # A reader's bytes count for it, not for the limit on file sizes: an error, not a death.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -221,7 +233,7 @@ class Recording:
             poll.register(self._command.descriptor, select.POLLIN)
         step = _DISPLAY_EVERY if self._display else _TRIGGER_EVERY if request.trigger else _NAMES_EVERY
         named = time.monotonic()
-        told = False
+        told = asked = False
         while True:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -233,29 +245,35 @@ class Recording:
                 for number in os.read(self._wake_read, 64):
                     if number in _STOP_SIGNALS:
                         return signal.Signals(number).name
-                    if number == signal.SIGUSR1:
-                        self._on_request()
-            if recorder.failures and not told:
+                    if number == signal.SIGUSR1 and not told:
+                        asked = True
+            if told:
+                continue
+            self._gone = not self.session.path.exists()
+            if recorder.failures or self._gone:
                 told = True
                 if self._command is None:
-                    return "failure"
+                    return "removal" if self._gone else "failure"
                 # What is recorded must not harm what is observed: the command goes on.
-                self._say(f"{recorder.failures[0]}: no longer recording; the command goes on")
-                for source in (self.session, *self._logs):
-                    source.control("stop")
-            if not self.session.path.exists():
-                return "removal"
-            if self._display:
-                self._display.update(self.session)
-            if request.trigger and self._look_at_trigger():
-                return "trigger"
-            if request.mode == "stream" and not told and time.monotonic() - named >= _NAMES_EVERY:
-                recorder.follow_names()
-                named = time.monotonic()
+                what = f"session {self.session.name} was removed" if self._gone else recorder.failures[0]
+                self._say(f"{what}: no longer recording; the command goes on")
+                self._stop()
+                continue
+            with contextlib.suppress(NoSessionError):  # the next round finds that it is gone
+                if asked:
+                    asked = False
+                    self._on_request()
+                if self._display:
+                    self._display.update(self.session)
+                if request.trigger and self._look_at_trigger():
+                    return "trigger"
+                if self._streams and time.monotonic() - named >= _NAMES_EVERY:
+                    recorder.follow_names()
+                    named = time.monotonic()
 
     def _on_request(self) -> None:
         """SIGUSR1: a flight recorder is saved, a stream tells its counters."""
-        if self.session.read("mode") == "flight":
+        if not self._streams:
             self._snapshot(frozen=False)
         else:
             totals = self.session.totals()
@@ -281,22 +299,43 @@ class Recording:
     def _snapshot(self, *, frozen: bool) -> None:
         """Save what the flight recorder holds into a sink of its own."""
         try:
-            sink = self._make_sink(f"-{len(self.outcome.snapshots) + 1}", self._note.encode())
+            sink = self._next_sink()
             if not frozen:
                 try:
                     self.session.control("snapshot")
                 except CaptureError:
                     sink.discard()
                     raise
+                frozen = True
             failures = self._copy_frozen(sink, "snapshot")
             self.outcome.snapshots.append(sink.where)
             self.outcome.records += sink.records
             self.outcome.size += sink.size
             self._say(f"{sink.where}: snapshot, {sink.size / 1e6:,.1f} MB")
             self.outcome.failures += failures
+            frozen = bool(failures)
         except UserError as error:
             # The recorder goes on: the next may do better.
             self._say(str(error))
+        if frozen:
+            self._drop_frozen()
+
+    def _next_sink(self) -> Sink:
+        """Make one for a snapshot; names that an earlier recording's snapshots have are passed over."""
+        while True:
+            self._tried += 1
+            with contextlib.suppress(TakenError):
+                return self._make_sink(f"-{self._tried}", self._note.encode())
+
+    def _drop_frozen(self) -> None:
+        """Read what could not be saved, to nowhere: as long as it is unread, no other snapshot can be made."""
+        for path in self.session.streams():
+            with contextlib.suppress(OSError):  # nothing to be read, for one
+                reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    read_all(reader, len)
+                finally:
+                    os.close(reader)
 
     def _copy_frozen(self, sink: Sink, by: str) -> list[str]:
         recorder = Recorder(self.session, sink)
@@ -324,36 +363,50 @@ class Recording:
             self._say(f"{sink.where}: still being saved; Ctrl-C again gives it up")
 
         for number in _STOP_SIGNALS:
-            signal.signal(number, give_up)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, give_up)
 
     def _finish(self, recorder: Recorder, sink: Sink, begin: float) -> None:
-        outcome, session = self.outcome, self.session
-        gone = not session.path.exists()
-        for source in self._logs if gone else (session, *self._logs):
-            source.control("stop")
+        self._stop()
         sink.stopping()
         self._offer_to_give_up(sink)
-        outcome.seconds = time.monotonic() - begin
+        self.outcome.seconds = time.monotonic() - begin
         if self._display:
             self._display.close()
         if self._command and not self._command.ended():
             self._command.end()
-        if gone:
+        try:
+            if not self._gone:
+                self._finish_with_session(recorder, sink)
+        except NoSessionError:
+            self._gone = True
+        if self._gone:
             self._finish_without_session(recorder, sink)
-            return
+
+    def _stop(self) -> None:
+        for source in self._logs if self._gone else (self.session, *self._logs):
+            with contextlib.suppress(NoSessionError):
+                source.control("stop")
+
+    def _finish_with_session(self, recorder: Recorder, sink: Sink) -> None:
+        outcome, session = self.outcome, self.session
         outcome.n_subbufs = int(session.read("n_subbufs"))
-        if session.read("mode") == "flight":
+        if not self._streams:
             failed = self._command is not None and bool(self._command.status)
             outcome.saved = self.request.save == "always" or (self.request.save == "failure" and failed)
             if not outcome.saved:
                 outcome.totals = session.totals()
-                sink.discard()
+                try:
+                    sink.discard()
+                except CaptureError as error:
+                    outcome.failures.append(str(error))
                 return
             recorder.start()
-        outcome.failures += recorder.finish()
+        failures = recorder.finish()
         outcome.totals = session.totals()
         outcome.logs = {log.name: log.totals() for log in self._logs}
-        self._end_note(outcome.by, outcome.failures)
+        self._end_note(outcome.by, [*outcome.failures, *failures])
+        outcome.failures += failures
         self._close(sink)
 
     def _finish_without_session(self, recorder: Recorder, sink: Sink) -> None:

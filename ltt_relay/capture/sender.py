@@ -18,16 +18,19 @@ from ltt_relay.capture.packets import PacketTracker
 from ltt_relay.capture.session import CaptureError
 from ltt_relay.capture.sink import NOTE, read_all
 from ltt_relay.errors import UserError
+from ltt_relay.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ("RemoteSink",)
 
-_CONNECT_TIMEOUT: Final = 10.0
+_CONNECT_TIMEOUT: Final = 10.0  # seconds, and likewise until the collector has answered
 _SILENCE: Final = 30.0  # seconds without an acknowledgement that is due until the connection counts as broken
 _FIRST_PAUSE: Final = 0.1  # before connecting again
-_PIECE: Final = 1 << 20
+#: Bytes sent at once, each acknowledged: in `_SILENCE` they pass a slow network, too.
+_PIECE: Final = 1 << 17
+_MAX_SAID: Final = 1000  # characters of what a collector says
 
 
 class _Stream:
@@ -83,7 +86,7 @@ class RemoteSink:
             patience: seconds to go on trying to deliver after the recording has ended.
 
         Raises:
-            CaptureError: nobody answers there, or it refuses.
+            CaptureError: nobody answers there, or it refuses: such a name, or a trace of another time under it.
 
         """
         self.where = f"tcp://{address[0]}:{address[1]}/{name}"
@@ -102,6 +105,7 @@ class RemoteSink:
         self._end_sent = False
         self._deadline: float | None = None
         self._error: str | None = None
+        self._welcome = False
         self._done = False
         self._pause = _FIRST_PAUSE
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -115,6 +119,11 @@ class RemoteSink:
             ) from error
         self._thread = threading.Thread(target=self._run, args=(connection,), name="sender", daemon=True)
         self._thread.start()
+        with self._news:
+            if not self._news.wait_for(lambda: self._welcome or self._error, _CONNECT_TIMEOUT):
+                self._error = f"{self.where}: no answer: does ltt-relay collect run there, on that address?"
+            if self._error:
+                raise CaptureError(self._error)
 
     # --------------------------------------------------------------------------------------------- called by readers
 
@@ -206,7 +215,7 @@ class RemoteSink:
                     connection = self._connect()
                 self._talk(connection)
             except UserError as error:
-                self._fail(f"{self.where}: {error}")
+                self._fail(f"{self.where}: {printable(str(error)[:_MAX_SAID])}")
             except OSError as error:
                 if not broken:
                     self._say(f"{self.where}: {error.strerror or error}: trying again; the buffers hold what comes")
@@ -237,20 +246,24 @@ class RemoteSink:
         out: deque[memoryview] = deque((memoryview(self._hello),))
         welcome = False
         heard = time.monotonic()
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        poll.register(connection)
         while not self._done:
             if welcome and not out:
                 self._next_frames(out)
-            fd = connection.fileno()
-            readable, writable, _ = select.select([fd, self._wake_read], [fd] if out else [], [], 1.0)
+            poll.modify(connection, select.POLLIN | (select.POLLOUT if out else 0))
+            ready = dict(poll.poll(1000))
             now = time.monotonic()
-            if self._wake_read in readable:
+            if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
-            if writable:
+            events = ready.get(connection.fileno(), 0)
+            if events & select.POLLOUT:
                 n = connection.send(out[0])
                 out[0] = out[0][n:]
                 if not out[0]:
                     out.popleft()
-            if fd in readable:
+            if events & ~select.POLLOUT:
                 data = connection.recv(1 << 16)
                 if not data:
                     raise ConnectionResetError("the collector closed the connection")
@@ -287,7 +300,7 @@ class RemoteSink:
         if kind == wire.REFUSED:
             raise UserError(str(body, "utf-8", "replace"))
         with self._news:
-            if kind == wire.DONE:
+            if kind == wire.DONE and self._end_sent:
                 self._done = True
             elif kind == wire.ACK:
                 size, name, _ = wire.split_sized(body)
@@ -301,6 +314,8 @@ class RemoteSink:
                 self._small_sent.clear()
                 self._end_sent = False
                 self._pause = _FIRST_PAUSE
+                self._welcome = True
+                self._news.notify_all()
                 return True
             else:
                 raise wire.WireError(f"frame of kind {kind} from the collector")

@@ -8,18 +8,29 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ltt_relay.capture.rights import MOUNT_POINT, mount_options, refusal
 from ltt_relay.errors import UserError
 
 __all__ = (
-    *("CaptureError", "EventName", "Log", "Session"),
+    *("CaptureError", "EventName", "Log", "NoSessionError", "Session"),
     *("available_events", "choose", "require_tracer", "select_words", "sessions"),
 )
+
+#: How a file of a session that has been removed is not opened, or not read.
+_GONE: Final = {errno.ENOENT, errno.ENODEV}
 
 
 class CaptureError(UserError):
     """The kernel half is missing, or refuses."""
+
+
+class NoSessionError(CaptureError):
+    """There is no session of that name, or no more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no session {name}")
 
 
 def require_tracer() -> Path:
@@ -204,13 +215,15 @@ class Session:
         """
         try:
             descriptor = os.open(self.path / file, os.O_WRONLY)
-        except FileNotFoundError:
-            raise CaptureError(f"there is no session {self.name}") from None
         except OSError as error:
+            if error.errno in _GONE:
+                raise NoSessionError(self.name) from None
             raise CaptureError(_explain(self.path / file, error)) from error
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, os.fsencode(text))
         except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise NoSessionError(self.name) from None
             reason = self.read("error") if (self.path / "error").exists() else ""
             raise CaptureError(f"{self.name}, {file}: {reason or error.strerror}") from error
         finally:
@@ -219,10 +232,10 @@ class Session:
     def read(self, file: str) -> str:
         """Return one of its files, without the end of line."""
         try:
-            return (self.path / file).read_text().rstrip("\n")
+            return (self.path / file).read_text(errors="replace").rstrip("\n")
         except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise CaptureError(f"there is no session {self.name}") from None
+            if error.errno in _GONE:
+                raise NoSessionError(self.name) from None
             raise CaptureError(_explain(self.path / file, error)) from error
 
     def control(self, word: str) -> None:
@@ -284,6 +297,24 @@ class Session:
                     raise CaptureError(f"session {self.name} is being recorded: end its recorder first") from None
                 raise CaptureError(_explain(path, error)) from error
 
+    def hold(self) -> None:
+        """Record it, and nobody else, from now on until this process ends.
+
+        Raises:
+            CaptureError: somebody does. A reader of its packets need not be there yet: a flight recorder's comes late.
+
+        """
+        import fcntl
+
+        try:
+            fcntl.flock(os.open(self.path, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CaptureError(f"session {self.name} is being recorded: end its recorder first") from None
+        except FileNotFoundError:
+            raise NoSessionError(self.name) from None
+        except OSError as error:
+            raise CaptureError(_explain(self.path, error)) from error
+
     def records_markers(self) -> bool:
         """Return whether the event `marker` is enabled; as far as this user may know."""
         if self.path.exists() and not os.access(self.path / "events", os.R_OK):
@@ -295,7 +326,7 @@ class Session:
         try:
             self.path.rmdir()
         except FileNotFoundError:
-            raise CaptureError(f"there is no session {self.name}") from None
+            raise NoSessionError(self.name) from None
         except OSError as error:
             raise CaptureError(_explain(self.path, error)) from error
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ("CHUNK", "NOTE", "DirectorySink", "Sink", "prepare_directory", "read_all")
+__all__ = ("CHUNK", "NOTE", "DirectorySink", "Sink", "TakenError", "prepare_directory", "read_all")
 
 #: Bytes asked for at once. The kernel hands out as many packets as there are and fit.
 CHUNK: Final = 1 << 20
@@ -25,6 +25,10 @@ CHUNK: Final = 1 << 20
 #: What is known of the capture itself, as JSON; hidden, as every visible file of a CTF trace is a stream.
 NOTE: Final = ".capture.json"
 _NOTE_ROOM: Final = 1 << 16
+
+
+class TakenError(CaptureError):
+    """There is something of that name already."""
 
 
 def prepare_directory(path: Path) -> bool:
@@ -38,7 +42,7 @@ def prepare_directory(path: Path) -> bool:
         new = not path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
-            raise CaptureError(f"{path} is not empty: choose another directory with -o, or remove it")
+            raise TakenError(f"{path} is not empty: choose another directory with -o, or remove it")
         if not os.access(path, os.W_OK | os.X_OK):
             raise CaptureError(f"{path} cannot be written to: choose another directory with -o")
     except (FileExistsError, NotADirectoryError):
@@ -106,7 +110,7 @@ class Sink(Protocol):
         """Leave nothing of it."""
 
 
-def read_all(reader: int, take: Callable[[memoryview], None]) -> None:
+def read_all(reader: int, take: Callable[[memoryview], object]) -> None:
     """Give away what can be read from a descriptor, until its end; a chunk is valid until `take` returns."""
     buffer = memoryview(bytearray(CHUNK))
     while n := os.readv(reader, [buffer]):

@@ -30,17 +30,26 @@ _EXAMPLES = examples(
 )
 def command(text: str, name: str | None) -> None:
     """Write TEXT as an event `marker` into the running sessions."""
-    from ltt_relay.capture.session import CaptureError, Session, require_tracer, sessions
+    from ltt_relay.capture.session import CaptureError, NoSessionError, Session, require_tracer, sessions
 
     directory = require_tracer()
     if name is None and not os.access(directory, os.R_OK):
         raise CaptureError(f"{directory} cannot be listed by this user: name the session, with --session")
-    targets = [Session(name)] if name else [session for session in sessions() if session.state == "running"]
-    if not targets:
+    running = records = False
+    for session in [Session(name)] if name else sessions():
+        try:
+            if not name and session.state != "running":
+                continue
+            running = True
+            if session.records_markers():
+                session.write("marker", text)
+                records = True
+        except NoSessionError:
+            if name:
+                raise
+            # It has ended since it was listed; the others have not.
+    if not running:
         raise CaptureError("no session is running: start one with ltt-relay record")
-    targets = [session for session in targets if session.records_markers()]
-    if not targets:
+    if not records:
         which = f"session {name} records no markers" if name else "none of the running sessions records markers"
         raise CaptureError(f"{which}: ltt-relay record -e marker does, and so does record without -e")
-    for session in targets:
-        session.write("marker", text)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -200,14 +201,20 @@ def command(output: Path, cmd: tuple[str, ...], **options: Any) -> None:
         if child:
             child.end()
     for line in summary(where, outcome):
-        click.echo(line, err=True)
+        _tell(line)
     for failure in outcome.failures:
-        click.echo(f"ltt-relay record: {failure}", err=True)
+        _say(failure)
     sys.exit((child.status if child else 0) or (1 if outcome.failures else 0))
 
 
 def _say(text: str) -> None:
-    click.echo(f"ltt-relay record: {text}", err=True)
+    _tell(f"ltt-relay record: {text}")
+
+
+def _tell(line: str) -> None:
+    # Whether anybody listens or not (a terminal may be gone): what is recorded is kept, and CMD's status passed on.
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
 
 
 def _destination(output: Path, address: tuple[str, int] | None) -> tuple[str, Callable[[str, bytes], Sink]]:
@@ -215,9 +222,9 @@ def _destination(output: Path, address: tuple[str, int] | None) -> tuple[str, Ca
     from ltt_relay.capture.sink import DirectorySink
 
     if address is None:
-        # Of the directory that one is in, the path has no name.
-        named = output if output.name else output.absolute()
-        return str(output), lambda suffix, note: DirectorySink(named.with_name(named.name + suffix), note)
+        # Of the directory that one is in, and the one above, the path has no name.
+        named = output if output.name not in {"", ".."} else output.resolve()
+        return str(output), lambda suffix, note: DirectorySink(Path(f"{named}{suffix}"), note)
     from ltt_relay.capture.sender import RemoteSink
     from ltt_relay.capture.sink import NOTE
 
@@ -268,6 +275,7 @@ def _check(cmd: tuple[str, ...], options: dict[str, Any]) -> None:
             "events": "--event",
             "pids": "--pid",
             "filters": "--filter",
+            "trigger": "--trigger",
         }
         given = [option for name, option in excluded.items() if _given(name)]
         if given:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltt_relay.cli import COMMANDS, completing, examples
+from ltt_relay.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +49,16 @@ def command(session: str | None, as_json: bool, remove: str | None) -> None:
     At any time produced = read + pending + overwritten + lost. How full the buffers are is an estimate. A
     narrow terminal gets fewer columns; --json has all.
     """
-    from ltt_relay.capture.session import Session, require_tracer, sessions
+    from ltt_relay.capture.session import NoSessionError, Session, require_tracer, sessions
 
     require_tracer()
     if remove is not None:
         Session(remove).remove()
         return
-    found = [_facts(Session(session))] if session else [_facts(each) for each in sessions()]
+    found = [_facts(Session(session))] if session else []
+    for each in sessions() if session is None else ():
+        with contextlib.suppress(NoSessionError):  # it has ended since
+            found.append(_facts(each))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif session:
@@ -92,7 +97,7 @@ def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
             return "-" if row["fill"] is None else f"{row['fill']:.0f} %"
         if column == "percent":
             return f"{100 * row['lost'] / row['produced']:.2f} %" if row["lost"] else ""
-        return str(row[column])
+        return printable(str(row[column]))
 
     lines = [tuple(columns), *(tuple(cell(row, column) for column in columns) for row in rows)]
     widths = {column: max(map(len, texts)) for column, *texts in zip(columns, *lines, strict=True)}

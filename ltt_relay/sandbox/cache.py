@@ -28,7 +28,10 @@ def cache_dir(*parts: str) -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path there is invalid and to be ignored.
-    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    try:
+        root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    except RuntimeError:
+        raise UserError("this user has no home directory for the cache: XDG_CACHE_HOME=DIR gives it a place") from None
     path = root.joinpath("ltt-relay", *parts)
     try:
         path.mkdir(parents=True, exist_ok=True)

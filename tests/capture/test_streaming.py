@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltt_relay.capture import wire
+from ltt_relay.capture import sender, wire
 from ltt_relay.capture.collector import TRANSFER, Collector, Reception, Store
 from ltt_relay.capture.recorder import Recorder
 from ltt_relay.capture.sender import RemoteSink
@@ -278,10 +278,75 @@ def test_nobody_listening_is_told_at_once() -> None:
 
 def test_a_trace_of_that_name_is_not_overwritten(receiving: _Receiving, trace: Path) -> None:
     _send(trace, RemoteSink(receiving.address, "target", print))
-    sink = RemoteSink(receiving.address, "target", print)
+    # Before anything is begun: a command was run to its end, and not recorded.
     with pytest.raises(CaptureError, match="there is a trace target already"):
-        sink.close(b"{}\n")
+        RemoteSink(receiving.address, "target", print)
     _equal(receiving.path / "target", trace)
+
+
+@contextlib.contextmanager
+def _collector_that_says(*answers: bytes) -> Iterator[tuple[str, int]]:
+    """Listens, says that to each sender, and hears what it is told."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client = server.accept()[0]
+                    client.sendall(b"".join(answers))
+                    while answers and client.recv(65536):
+                        pass
+                    client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_end_that_nobody_asked_for_is_no_delivery(packet: Callable[..., bytes]) -> None:
+    """What came later was kept for ever, and its end a success."""
+
+    def send(address: tuple[str, int]) -> None:
+        sink = RemoteSink(address, "target", print)
+        sink.append("events_0", memoryview(packet(80)))
+        sink.close(b"{}\n")
+
+    with (
+        _collector_that_says(wire.frame(wire.WELCOME), wire.frame(wire.DONE)) as address,
+        pytest.raises(CaptureError, match="frame of kind 67 from the collector"),
+    ):
+        send(address)
+
+
+def test_what_a_collector_says_does_not_reach_the_terminal_as_it_is() -> None:
+    text = "\x1b]0;x\x07" + "y" * 5000
+    with (
+        _collector_that_says(wire.frame(wire.REFUSED, text.encode())) as address,
+        pytest.raises(CaptureError) as refused,
+    ):
+        RemoteSink(address, "target", print)
+    assert r"\x1b]0;x\x07yyy" in str(refused.value)
+    assert len(str(refused.value)) < 2000
+
+
+def test_a_port_behind_which_there_is_no_collector_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ssh -R` has it: it was recorded, and given up at the end."""
+    monkeypatch.setattr("ltt_relay.capture.sender._CONNECT_TIMEOUT", 0.5)
+    with (
+        _collector_that_says() as address,
+        pytest.raises(CaptureError, match=r"no answer: does ltt-relay collect run there"),
+    ):
+        RemoteSink(address, "target", lambda text: None)
+
+
+def test_a_slow_connection_is_no_broken_one() -> None:
+    """Below 35 KB/s, a piece took longer than the silence allowed: it was begun again and again, and never there."""
+    stream = sender._Stream()
+    stream.chunks.append(bytes(1 << 20))
+    piece = stream.next_piece()
+    assert piece
+    assert len(piece) < 5000 * sender._SILENCE
 
 
 def test_a_file_that_shrank_at_the_collector_is_told(receiving: _Receiving, packet: Callable[..., bytes]) -> None:
@@ -473,12 +538,15 @@ def test_collect_prints_the_path_of_each_trace_and_ends_after_as_many_as_asked(t
 
 
 @contextlib.contextmanager
-def _collecting(path: bytes, **streams: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _collecting(path: bytes, stdout: int = subprocess.PIPE) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     root = Path(__file__).resolve().parents[2]
     command: list[str | bytes] = [sys.executable, "-m", "ltt_relay.cli", "collect", "--listen", "127.0.0.1:0"]
-    files = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     with subprocess.Popen(
-        [*command, "-o", path], cwd=root, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), **files
+        [*command, "-o", path],
+        cwd=root,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     ) as process:
         assert process.stderr
         try:
