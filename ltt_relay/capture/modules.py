@@ -64,7 +64,7 @@ def build(machine: Machine, *, kdir: Path | None = None, output: Path | None = N
         force: build anew.
 
     Raises:
-        CaptureError: headers are missing.
+        CaptureError: headers are missing, or something else is in `output`.
         BuildError: the build failed.
 
     """
@@ -79,6 +79,8 @@ def build(machine: Machine, *, kdir: Path | None = None, output: Path | None = N
     target = kdir or machine.build
     assert target is not None
     if output is not None:
+        if output.exists() and any(output.iterdir()) and not (output / "build.log").exists():
+            raise CaptureError(f"{output} is not empty, nor an earlier build: choose another directory with -o")
         kbuild.build(target.resolve(), output.resolve())
         return output
     name = machine.release if kdir is None else kdir.resolve().as_posix().strip("/").replace("/", "-")
@@ -99,6 +101,7 @@ def install() -> str:
     """
     if os.geteuid() != 0:
         raise CaptureError("installing modules needs root: run as root or with sudo")
+    _run("dkms", "--version")  # before anything is put there for it
     sources = Path("/usr/src", f"ltt-relay-{__version__}")
     shutil.rmtree(sources, ignore_errors=True)
     shutil.copytree(kbuild.source_dir(), sources, ignore=kbuild.PRODUCTS)
@@ -144,6 +147,8 @@ def load(machine: Machine, directory: Path | None = None, group: int | None = No
         if name in there or not (by_name or name in files):
             continue
         done = _run("modprobe", name) if by_name else _run("insmod", files[name])
+        if done.returncode and name in loaded():
+            continue  # another was quicker
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise CaptureError(f"module {name} was not loaded: {explain_refusal(''.join(said), machine)}")
@@ -158,7 +163,7 @@ def _mount(new: list[str], group: int | None) -> list[str]:
         words = ["-o", f"{'remount,' * mounted}gid={group},mode=770"]
     if words or not mounted:
         done = _run("mount", "-t", "relayfs", *words, "relayfs", MOUNT_POINT)
-        if done.returncode:
+        if done.returncode and (words or not os.path.ismount(MOUNT_POINT)):
             raise CaptureError(f"relayfs cannot be mounted at {MOUNT_POINT}: {done.stderr.strip()}")
     return new
 

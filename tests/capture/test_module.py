@@ -217,6 +217,37 @@ def test_the_installed_command_runs_outside_the_tree(installed: Path) -> None:
     assert "record" in done.stdout
 
 
+def test_a_build_does_not_overwrite_what_is_there(tmp_path: Path) -> None:
+    """`module build -o .` replaced a project's own Makefile."""
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/Makefile").write_text("modules:\n\tfalse\n")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/Makefile").write_text("mine")
+    with pytest.raises(CaptureError, match="project is not empty, nor an earlier build"):
+        modules.build(OPEN, kdir=tmp_path / "kernel", output=tmp_path / "project")
+    assert [path.read_text() for path in (tmp_path / "project").iterdir()] == ["mine"]
+
+
+def test_two_who_load_at_once_both_have_the_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one was told that a file exists."""
+    there: list[str] = []
+    for name in modules.MODULES:
+        (tmp_path / f"{name}.ko").touch()
+
+    def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        # Whatever is to be done, the other has just done it.
+        if command[0] == "insmod":
+            there.append(Path(command[1]).stem)
+        return subprocess.CompletedProcess([], 1, "", f"{command[0]}: File exists")
+
+    monkeypatch.setattr(modules, "_run", run)
+    monkeypatch.setattr(modules, "loaded", lambda: list(there))
+    monkeypatch.setattr("os.path.ismount", lambda path: bool(there))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert modules.load(OPEN, tmp_path) == []
+    assert there == list(modules.MODULES)
+
+
 @pytest.mark.parametrize("leaves", [True, False])
 def test_a_module_that_is_still_closing_rings_is_waited_for(leaves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # Unloading just after the last session had gone was refused now and then.

@@ -103,6 +103,18 @@ def test_a_cpu_that_stands_at_a_switched_branch_tells_as_well() -> None:
     assert not stuck_at_breakpoint("RIP: 0033:0x47b3ba\nCode: 0f 05 <66> 90")
 
 
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container whose user has no name; it was a traceback."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(UserError, match="no home directory for the cache: XDG_CACHE_HOME=DIR"):
+        cache_dir()
+
+
 def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a traceback."""
     (tmp_path / "file").touch()
