@@ -66,6 +66,8 @@ CATEGORIES: Final = {
 
 _PIECE: Final = 1 << 20
 _FEW: Final = 1 << 13
+#: Bytes that hold any note of the wall clock.
+_ACROSS: Final = 128
 _SIZE: Final = {7: 48, 8: 64}
 _NUMBERED = re.compile(r"(.*)\.(\d+)")
 
@@ -97,8 +99,8 @@ def _pdu(what: int, note: bool, order: str) -> tuple[Field, ...]:
     if not note and what == 15:
         return (
             cgroup,
-            field("to_dev", u32, "device that it was mapped to: major << 20 | minor", hint="hex"),
             field("from_dev", u32, "device that it was mapped from: major << 20 | minor", hint="hex"),
+            field("to_dev", u32, "device that it was mapped to: major << 20 | minor", hint="hex"),
             field("from_sector", u64, "sector there", unit="512 B"),
         )
     if not note and what in {10, 11}:
@@ -169,12 +171,12 @@ def _visible(directory: Path) -> list[Path]:
 def _files(path: Path) -> list[Path]:
     """Return the files of all CPUs of the trace that `path` is, or is a file of."""
     directory, stem = (path, None) if path.is_dir() else (path.parent, _NUMBERED.fullmatch(path.name))
-    if path.is_file() and stem is None:
+    if path.is_file() and (stem is None or path.name[0] == "."):
         return [path]
     traces: dict[str, list[tuple[int, Path]]] = {}
     for file in _visible(directory):
-        name = _NUMBERED.fullmatch(file.name)
-        if name and (file.stat().st_size == 0 or _kind(file)):
+        # One that begins with something else is damaged: the walk of its records tells.
+        if name := _NUMBERED.fullmatch(file.name):
             traces.setdefault(name[1], []).append((int(name[2]), file))
     if stem:
         return [file for _, file in sorted(traces[stem[1]])]
@@ -188,12 +190,14 @@ def load(path: Path) -> Loaded:
     """Return the packets of all CPUs: pieces of about 1 MiB that begin with a record.
 
     Raises:
-        LoadError: there are several traces, or files of different versions or byte orders.
+        LoadError: there is none, there are several traces, or files of different versions or byte orders.
 
     """
     files = _files(path)
     kinds = {file: _kind(file) for file in files}
-    kind = next(found for found in kinds.values() if found)
+    kind = next((found for found in kinds.values() if found), None)
+    if kind is None:
+        raise LoadError(f"{path}: no record of blktrace at a file's begin: magic 0x65617407 or 0x65617408 was expected")
     strangers = [file.name for file, found in kinds.items() if found and found != kind]
     if strangers:
         raise LoadError(f"{path}: {', '.join(strangers)}: another version or byte order than {files[0].name}")
@@ -276,13 +280,13 @@ def _wall_offset(files: list[Path], kind: _Kind) -> int:
     for rest in (False, True):
         for file in files:
             with file.open("rb") as stream:
-                stream.seek(_PIECE if rest else 0)
+                stream.seek(_PIECE - _ACROSS if rest else 0)
                 # What lies across two reads is seen in the second.
                 tail = b""
                 while data := stream.read(_PIECE):
                     if (offset := _noted(tail + data, kind)) is not None:
                         return offset
-                    tail = (tail + data)[-128:]
+                    tail = (tail + data)[-_ACROSS:]
                     if not rest:
                         break
     return 0
