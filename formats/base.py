@@ -16,8 +16,16 @@ import construct
 
 __all__ = (
     "Event", "Format", "Framing", "HeaderFraming", "LengthFraming", "Naming", "PacketClock", "Packets", "Stream",
-    "Switch", "UnknownColumnError", "UnknownEventError",
+    "Switch", "UnknownColumnError", "UnknownEventError", "unused",
 )  # fmt: skip
+
+
+def unused(name: str, suffix: int, taken: set[str]) -> str:
+    """Return `name` with _`suffix` behind it as often as it takes to be none of `taken`, to which it is added."""
+    while name in taken:
+        name = f"{name}_{suffix}"
+    taken.add(name)
+    return name
 
 
 class UnknownNameError(KeyError):

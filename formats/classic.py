@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import construct
 
-from ltt_relay.formats.base import Event, Format, PacketClock, Stream, Switch
+from ltt_relay.formats.base import Event, Format, PacketClock, Stream, Switch, unused
 from ltt_relay.formats.classic_events import (
     BUFFER_END,
     BUFFER_START,
@@ -150,10 +150,7 @@ def _custom_events(customs: tuple[Custom, ...], slots: tuple[Slot, ...], order: 
         return
     taken = {kind.name for kind in KINDS} | {"custom"}
     for custom in customs:
-        name = custom.name or f"custom_{custom.number}"
-        if name in taken:
-            name = f"{name}_{custom.number}"
-        taken.add(name)
+        name = unused(custom.name or f"custom_{custom.number}", custom.number, taken)
         payload = struct(*head, text if custom.form == 1 else data)
         yield Event(CUSTOM_IDS | custom.number, name, "user", "custom", custom.doc or "a custom event", payload)
 
@@ -262,7 +259,9 @@ def load(path: Path) -> Loaded:
     sizes = {file: begin.start.buffer_size for file, begin in zip(known, begins, strict=True)}
     smallest = format_of(dialect).framing
     assert isinstance(smallest, ClassicFraming)
-    if start.buffer_size < smallest.length(BUFFER_START) + smallest.length(START) + smallest.length(BUFFER_END) + 4:
+    least = smallest.length(BUFFER_START) + smallest.length(START) + smallest.length(BUFFER_END) + 4
+    usual = next((size for size in sizes.values() if size >= least), None)
+    if usual is None:
         raise LoadError(f"{files[0]}: sub-buffers of {start.buffer_size} bytes, which have no room for a record")
     cpu, tsc = bool(start.log_cpuid), bool(start.get("use_tsc", 0))
     told = files if start.details_mask >> NEW_EVENT & 1 else []
@@ -272,10 +271,15 @@ def load(path: Path) -> Loaded:
     for cpu_, file in headless:
         found = "none: it is read as the files of the other CPUs are"
         loaded.problems.append(Problem(file.name, cpu_, 0, 0, "packet_header", "START in the first sub-buffer", found))
-    readers = [
-        _Reader(cpu_, file, number, sizes.get(file, start.buffer_size), dialect, plain, loaded.problems)
-        for number, (cpu_, file) in enumerate(grouped)
-    ]
+    readers = []
+    for number, (cpu_, file) in enumerate(grouped):
+        size_ = sizes.get(file, usual)
+        if size_ < least:
+            found = f"{size_}: it is read as the files of the other CPUs are"
+            problem = Problem(file.name, cpu_, 0, 0, "packet_header", f"sub-buffers of {least} bytes or more", found)
+            loaded.problems.append(problem)
+            size_ = usual
+        readers.append(_Reader(cpu_, file, number, size_, dialect, plain, loaded.problems))
     for reader in readers:
         loaded.packets += reader.packets()
     if dialect.old and cpu:

@@ -29,8 +29,8 @@ class Shape:
     """How long records of an id are: `size` bytes of struct, and what is behind it.
 
     sub: the struct begins with a sub-number. length_at: where in the struct the length of what is behind it is, to
-    which `extra` is added (-1: nothing is behind it), for sub-numbers whose bit is set in `subs`. text: a text ended by
-    NUL is behind it, and behind that are `tail` bytes.
+    which `extra` is added (-1: nothing is behind it), for sub-numbers whose bit is set in `subs` (-1: for all). text: a
+    text ended by NUL is behind it, and behind that are `tail` bytes.
     """
 
     size: int
@@ -102,7 +102,7 @@ def _behind(framing: ClassicFraming, shape: Shape, data: bytes, body: int, conte
         return end + 1 - body - shape.size + shape.tail if end >= 0 else content
     if shape.length_at < 0 or body + shape.size > content:
         return 0
-    if shape.sub and not (data[body] < 32 and shape.subs >> data[body] & 1):
+    if shape.sub and shape.subs >= 0 and not (data[body] < 32 and shape.subs >> data[body] & 1):
         return 0
     length: int = _struct.unpack_from(f"{framing.order}I", data, body + shape.length_at)[0]
     return length + shape.extra

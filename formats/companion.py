@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from ltt_relay.formats.loaded import LoadError, Name
+from ltt_relay.formats.loaded import MAX_CPU, LoadError, Name, Problem
 
-__all__ = ("group_files", "read_proc", "strangers")
+__all__ = ("group_files", "read_proc", "strangers", "unread")
 
 #: TraceDaemon puts three digits before the extension (or at the end); the kernel's own files are cpuN.
 _OF_CPU: Final = re.compile(r"(?P<stem>.*?)(?P<cpu>\d{3}|(?<=^cpu)\d+)(?P<ext>\.[^.]*)?")
-_PID: Final = re.compile(rb"PID: (\d+); PPID: (-?\d+); NAME: (.*)")
-_IRQ: Final = re.compile(rb"IRQ: (\d+); NAME: (.*)")
+_PID: Final = re.compile(rb"PID: (\d{1,10}); PPID: (-?\d+); NAME: (.*)")
+_IRQ: Final = re.compile(rb"IRQ: (\d{1,10}); NAME: (.*)")
+#: LTTng's channels are files called CHANNEL_CPU.
+_CHANNEL: Final = re.compile(r"[^.].*_(?P<cpu>\d+)")
 _MOST: Final = 1 << 24
 
 
@@ -34,7 +36,7 @@ def group_files(path: Path, mine: Callable[[Path], bool]) -> list[tuple[int, Pat
         if not file.is_file() or file.name[0] == "." or not mine(file):
             continue
         name = _OF_CPU.fullmatch(file.name)
-        key, cpu = ((name["stem"], name["ext"] or ""), int(name["cpu"])) if name else ((file.name, ""), 0)
+        key, cpu = ((name["stem"], name["ext"] or ""), int(name["cpu"]) & MAX_CPU) if name else ((file.name, ""), 0)
         groups.setdefault(key, []).append((cpu, file))
     if path.is_file():
         groups = {key: files for key, files in groups.items() if any(path.samefile(file) for _, file in files)}
@@ -57,8 +59,20 @@ def strangers(grouped: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
         name = _OF_CPU.fullmatch(file.name)
         alike = name and (name["stem"], name["ext"]) in kinds and file not in known
         if name and alike and file.is_file() and file.stat().st_size:
-            found.append((int(name["cpu"]), file))
+            found.append((int(name["cpu"]) & MAX_CPU, file))
     return found
+
+
+def unread(files: Iterable[Path], read: Iterable[Path]) -> list[Problem]:
+    """Return a row for each file with the name of an LTTng channel that has bytes, but was not told to be one."""
+    known = set(read)
+    rows = []
+    for file in files:
+        name = _CHANNEL.fullmatch(file.name)
+        if name and file not in known and file.is_file() and file.stat().st_size:
+            cpu, expected = int(name["cpu"]) & MAX_CPU, "sub-buffers of this trace, with the magic number 0x00D6B7ED"
+            rows.append(Problem(file.name, cpu, -1, 0, "not_a_stream", expected, "something else at its begin"))
+    return rows
 
 
 def read_proc(files: Iterable[Path]) -> list[Name]:

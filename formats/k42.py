@@ -129,7 +129,7 @@ def load(path: Path) -> Loaded:
     grouped = group_files(path, lambda file: _start(file) is not None)
     files = [file for _, file in grouped]
     starts = [_start(file) for file in files]
-    first = starts[0]
+    first = next(iter(starts), None)
     if first is None:
         raise LoadError(f"{path}: no sub-buffer with START at its begin")
     with files[0].open("rb") as stream:

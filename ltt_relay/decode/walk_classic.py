@@ -34,7 +34,7 @@ def _length(buf8: np.ndarray, body: int, content: int, shape: np.ndarray, big: b
         return p + 1 - body + shape[6]
     if shape[2] < 0 or body + size > content:
         return size
-    if shape[1] != 0 and not (buf8[body] < 32 and (shape[4] >> np.int64(buf8[body])) & 1):
+    if shape[1] != 0 and shape[4] >= 0 and not (buf8[body] < 32 and (shape[4] >> np.int64(buf8[body])) & 1):
         return size
     return size + integer(buf8, body + shape[2], 4, False, big) + shape[3]
 
@@ -211,7 +211,7 @@ class ClassicWalker(RecordWalker):
         assert isinstance(framing, ClassicFraming)
         shapes = np.full((256, _COLUMNS), -1, np.int64)
         for number, s in framing.shapes.items():
-            shapes[number] = (s.size, s.sub, s.length_at, s.extra, s.subs & 0xFFFF_FFFF, s.text, s.tail)
+            shapes[number] = (s.size, s.sub, s.length_at, s.extra, s.subs, s.text, s.tail)
         # What most records are: of one size, told by their id alone; -2 for those that are not.
         varied = (shapes[:, 2] >= 0) | (shapes[:, 5] > 0)
         sizes = np.where(varied & (shapes[:, 0] >= 0), -2, shapes[:, 0])
