@@ -19,8 +19,9 @@ from ltt_relay.formats.marker_format import Sizes
 
 __all__ = ("Described", "Facility", "payload", "read_facility")
 
-_TAG: Final = re.compile(r"<(/?)([A-Za-z_]\w*)((?:\s+\w+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s/>]+))*)\s*(/?)>")
-_ATTRIBUTE: Final = re.compile(r"(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s/>]+))")
+# What begins with a quotation mark is no value without them: a tag that is never closed would take for ever.
+_TAG: Final = re.compile(r"<(/?)([A-Za-z_]\w*)((?:\s+\w+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s/>\"'][^\s/>]*))*)\s*(/?)>")
+_ATTRIBUTE: Final = re.compile(r"(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s/>\"'][^\s/>]*))")
 _MOST_DEPTH: Final = 32
 _LETTERS: Final = {
     "char": (1, True), "uchar": (1, False), "short": (2, True), "ushort": (2, False),

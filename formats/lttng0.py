@@ -20,10 +20,11 @@ from typing import Any, Final
 import construct
 
 from ltt_relay.formats import genevent, lttng_names
-from ltt_relay.formats.base import Event, Format, Naming, PacketClock, Stream, Switch
+from ltt_relay.formats.base import Event, Format, Naming, PacketClock, Stream, unused
+from ltt_relay.formats.companion import unread
 from ltt_relay.formats.fields import align, cstring, field, integer, struct
 from ltt_relay.formats.layout import unpacker
-from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem, sum_losses
+from ltt_relay.formats.loaded import MAX_TIME, Loaded, LoadError, Packet, Problem, sum_losses
 from ltt_relay.formats.lttng0_layout import (
     MAGIC,
     Layout,
@@ -239,14 +240,11 @@ def _marker_events(vocabulary: Vocabulary, order: str) -> Iterator[Event]:
         )
 
 
-def _usable(event: Event) -> Event:
-    """Leave out what names a field that the payload does not have."""
-    names = {member.name for member in event.payload.subcons}
-    return event if event.tid is None or event.tid in names else replace(event, tid=None)
-
-
-def format_of(layout: Layout, header: Any, vocabulary: Vocabulary, compact: frozenset[int] = frozenset()) -> Format:
-    """Return the format of a trace; header: of its first sub-buffer; compact: which files are compact channels."""
+def format_of(
+    layout: Layout, header: Any, vocabulary: Vocabulary, compact: frozenset[int] = frozenset(),
+    wide: frozenset[int] = frozenset(),
+) -> Format:  # fmt: skip
+    """Return the format of a trace; header: of its first sub-buffer; compact, wide: files, as `LttngFraming` has it."""
     version = layout.version
     cap = 1
     if header.alignment:
@@ -257,13 +255,11 @@ def format_of(layout: Layout, header: Any, vocabulary: Vocabulary, compact: froz
     taken: set[str] = set()
     ids: set[int] = set()
     unique = []
-    for event in map(_usable, events):
+    for event in events:
         if event.id in ids:
             continue
-        name = event.name if event.name not in taken else f"{event.name}_{event.id}"
-        taken.add(name)
         ids.add(event.id)
-        unique.append(replace(event, name=name))
+        unique.append(replace(event, name=unused(event.name, event.id, taken)))
     small = next((f for f in vocabulary.facilities.values() if f[0].name == "compact" and f[1]), None)
     bits = header.get("tscbits", 27)
     id_bits = max(32 - bits, 0)
@@ -272,16 +268,11 @@ def format_of(layout: Layout, header: Any, vocabulary: Vocabulary, compact: froz
     elif small and small[1]:
         id_bits = max(len(small[1].events) - 1, 1).bit_length()
     framing = LttngFraming(
-        layout.order, header.arch_size, cap, wide=not header.has_heartbeat, us=not header.get("has_tsc", 1),
+        layout.order, header.arch_size, cap, wide=wide, us=not header.get("has_tsc", 1),
         compact=compact, bits=min(bits, 32), truncated=min(header.get("tsc_lsb_truncate", 0), 30),
         id_bits=min(id_bits, 32), compact_base=small[0].id << 8 if small else 0, markers=version >= (1, 0),
     )  # fmt: skip
-    switch = None
-    for event in unique:
-        names = {member.name for member in event.payload.subcons}
-        if event.name == "sched_switch" and {"prev_pid", "next_pid"} <= names:
-            switch = Switch("sched_switch", "prev_pid", "next_pid")
-    namings = [Naming("task", "state_task", "pid", "comm")] if _has(unique, "state_task", {"pid", "comm"}) else []
+    found, switch, namings = lttng_names.told_by(unique, [Naming("task", "state_task", "pid", "comm")])
     stream = Stream(0, "cpu", "what happened on one CPU")
     return Format(
         "LTTng",
@@ -290,14 +281,10 @@ def format_of(layout: Layout, header: Any, vocabulary: Vocabulary, compact: froz
         framing,
         PacketClock(64),
         (stream,),
-        tuple(unique),
+        found,
         switch=switch,
-        namings=tuple(namings),
+        namings=namings,
     )
-
-
-def _has(events: list[Event], name: str, fields: set[str]) -> bool:
-    return any(e.name == name and fields <= {member.name for member in e.payload.subcons} for e in events)
 
 
 def _read_vocabulary(root: Path, files: list[_File], header: Any) -> Vocabulary:
@@ -349,9 +336,9 @@ def _core_rows(file: _File, header: Any) -> list[tuple[int, bytes]]:
     data = file.path.read_bytes()[:_MOST]
     rows: list[tuple[int, bytes]] = []
     first = header_of(file.layout).sizeof()
-    for at, _, content in _sub_buffers(file, data, []):
-        piece = data[at : at + content]
-        found = places(framing, piece, first, len(piece), compact=False, measure=lambda *_: None)
+    for at, each, content in _sub_buffers(file, data, []):
+        piece, wide = data[at : at + content], not each.has_heartbeat
+        found = places(framing, piece, first, len(piece), compact=False, wide=wide, measure=lambda *_: None)
         rows += [(place.id, piece[place.body : place.stop]) for place in found if not place.code and place.id < 8]
     return rows
 
@@ -449,7 +436,9 @@ def load(path: Path) -> Loaded:
     strangers = [file.path.name for file in files if file.layout != layout]
     if strangers:
         raise LoadError(f"{path}: {', '.join(strangers)}: another version or byte order than {files[0].path.name}")
-    problems: list[Problem] = []
+    control = root / "control"
+    around = sorted([*root.iterdir(), *(control.iterdir() if control.is_dir() else ())])
+    problems = unread(around, [file.path for file in files])
     # The clock is told by the kernel's files: those of user space have zeros there.
     headers = [next(_sub_buffers(file, None, []), (0, None, 0))[1] for file in files]
     told = [header for header in headers if header is not None]
@@ -458,7 +447,8 @@ def load(path: Path) -> Loaded:
     header = next((h for h in told if h.get("start_freq", 1)), told[0])
     vocabulary = _read_vocabulary(root, files, header)
     compact = frozenset(i for i, file in enumerate(files) if file.channel == "compact")
-    form = format_of(layout, header, vocabulary, compact)
+    wide = frozenset(i for i, each in enumerate(headers) if each is not None and not each.has_heartbeat)
+    form = format_of(layout, header, vocabulary, compact, wide)
     loaded = Loaded(form, [file.path for file in files], [], problems=problems)
     hz = _rate(files, header, layout.version, problems)
     assert isinstance(form.framing, LttngFraming)
@@ -468,7 +458,11 @@ def load(path: Path) -> Loaded:
     elif not form.framing.us:
         start = header.begin_sec * 1_000_000_000 + header.begin_usec * 1000
         loaded.wall_offset = start - header.begin_cycle_count * 1_000_000_000 // hz
-    if form.framing.us or abs(loaded.wall_offset) >= 1 << 62:
+    if form.framing.us:
+        loaded.wall_offset = 0
+    elif abs(loaded.wall_offset) > MAX_TIME:
+        found = f"{loaded.wall_offset} ns from the cycle counter's"
+        problems.append(Problem(files[0].path.name, files[0].cpu, 0, 0, "no_clock", "a wall clock", found))
         loaded.wall_offset = 0
     for number, file in enumerate(files):
         loaded.packets += _packets(file, number, form, hz, problems)

@@ -125,15 +125,16 @@ def witness(data: bytes) -> Layout | None:
 class LttngFraming(Framing):
     """Records of LTTng before 2.0.
 
-    order: of bytes; pointer: bytes of one; cap: largest alignment, 1 if nothing is aligned; wide: records have 64 bits
-    of time; us: times are us since the packet's begin; compact: files whose records have one word as their header, with
-    `bits` of time, `truncated` of its low bits left out, and `id_bits` of id, to which compact_base is added.
+    order: of bytes; pointer: bytes of one; cap: largest alignment, 1 if nothing is aligned; wide: files whose records
+    have 64 bits of time, as those of user space have beside a kernel's; us: times are us since the packet's begin;
+    compact: files whose records have one word as their header, with `bits` of time, `truncated` of its low bits left
+    out, and `id_bits` of id, to which compact_base is added.
     """
 
     order: str
     pointer: int
     cap: int
-    wide: bool = False
+    wide: frozenset[int] = frozenset()
     us: bool = False
     compact: frozenset[int] = frozenset()
     bits: int = 27
@@ -175,12 +176,12 @@ def _compact(framing: LttngFraming, data: bytes, at: int) -> tuple[int, int]:
 
 
 def places(
-    framing: LttngFraming, data: bytes, first: int, content: int, compact: bool, measure: Measure
+    framing: LttngFraming, data: bytes, first: int, content: int, compact: bool, wide: bool, measure: Measure
 ) -> Iterator[Place]:  # fmt: skip
     """Yield the records of a packet; after what is wrong there are no more."""
     order = framing.order
     at = first
-    size = 4 if compact else 12 if framing.wide else 8
+    size = 4 if compact else 12 if wide else 8
     while True:
         at = framing.align(at, size)
         if at + size > content:
@@ -191,7 +192,7 @@ def places(
             number, time = _compact(framing, data, at)
             body = at + size
         else:
-            time = _struct.unpack_from(f"{order}{'Q' if framing.wide else 'I'}", data, at)[0]
+            time = _struct.unpack_from(f"{order}{'Q' if wide else 'I'}", data, at)[0]
             place = at + size - 4
             if framing.markers:
                 number = _struct.unpack_from(f"{order}H", data, place)[0]
@@ -208,12 +209,12 @@ def places(
         at = stop
 
 
-def ticks(framing: LttngFraming, found: list[Place], begin: int, compact: bool) -> list[int]:
+def ticks(framing: LttngFraming, found: list[Place], begin: int, compact: bool, wide: bool) -> list[int]:
     """Return the full time of each record: cycles (`begin` is the packet's), or us since the packet's begin."""
     result = []
     now = begin
     for place in found:
-        if framing.us or (framing.wide and not compact):
+        if framing.us or (wide and not compact):
             now = place.time if place.time < 1 << 63 else now
         elif not place.code:
             mask = (1 << (framing.bits + framing.truncated if compact else 32)) - 1
@@ -240,8 +241,11 @@ def measure_of(events: dict[int, Event], data: bytes) -> Measure:
 
 
 def empty(data: bytes, first: int) -> int:
-    """Return where zeros begin that go on to the end: what a sub-buffer that was not closed has behind its records."""
-    return max(len(data.rstrip(b"\0")), first)
+    """Return where the records end of a sub-buffer that was not closed, behind which are zeros.
+
+    The last record may itself end with some, such as its text's NUL: three are too few to be taken for another record.
+    """
+    return min(max(len(data.rstrip(b"\0")) + 3, first), len(data))
 
 
 def lttng_records(format: Format, data: bytes, packet: Packet) -> Iterator[Parsed]:  # noqa: A002
@@ -249,10 +253,10 @@ def lttng_records(format: Format, data: bytes, packet: Packet) -> Iterator[Parse
     framing = format.framing
     assert isinstance(framing, LttngFraming)
     by_id = {event.id: event for event in format.events}
-    compact = packet.file in framing.compact
+    compact, wide = packet.file in framing.compact, packet.file in framing.wide
     content = min(packet.content, len(data))
-    found = list(places(framing, data, packet.first, content, compact, measure_of(by_id, data)))
-    for place, now in zip(found, ticks(framing, found, packet.ticks, compact), strict=True):
+    found = list(places(framing, data, packet.first, content, compact, wide, measure_of(by_id, data)))
+    for place, now in zip(found, ticks(framing, found, packet.ticks, compact, wide), strict=True):
         time = packet.begin + (now - packet.ticks) * packet.scale[0] // packet.scale[1]
         if place.code:
             what = f"{'event' if place.code == 3 else 'a size of'} {place.value}"

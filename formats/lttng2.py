@@ -27,9 +27,10 @@ from typing import Any, Final, Literal, NamedTuple
 import construct
 
 from ltt_relay.formats import lttng_names
-from ltt_relay.formats.base import Event, Format, PacketClock, Stream
+from ltt_relay.formats.base import Event, Format, PacketClock, Stream, unused
+from ltt_relay.formats.companion import unread
 from ltt_relay.formats.fields import BIG, LITTLE, align, cstring, field, integer, struct
-from ltt_relay.formats.loaded import Loaded, LoadError, Packet, Problem, sum_losses
+from ltt_relay.formats.loaded import MAX_CPU, MAX_TIME, Loaded, LoadError, Packet, Problem, sum_losses
 from ltt_relay.formats.lttng2_layout import (
     ALIGNMENTS,
     MAGIC,
@@ -70,16 +71,19 @@ def _order(path: Path) -> str | None:
     return None
 
 
-def _files(path: Path) -> list[_File]:
+def _around(path: Path) -> list[Path]:
+    """Return what is in the directory that `path` is or is in, and below its control/."""
     directory = path if path.is_dir() else path.parent
-    if not directory.is_dir():
-        return []
+    return sorted([*directory.iterdir(), *directory.glob("control/*")]) if directory.is_dir() else []
+
+
+def _files(path: Path) -> list[_File]:
     found = []
-    for file in sorted([*directory.iterdir(), *directory.glob("control/*")]):
+    for file in _around(path):
         order = _order(file) if file.is_file() and file.name[0] != "." else None
         name, _, cpu = file.name.rpartition("_")
-        if order and name and cpu.isdigit():
-            found.append(_File(file, name.removeprefix("flight-"), int(cpu), order))
+        if order and name and cpu.isdecimal():
+            found.append(_File(file, name.removeprefix("flight-"), int(cpu) & MAX_CPU, order))
     return found
 
 
@@ -142,6 +146,11 @@ def read_markers(files: list[_File], problems: list[Problem]) -> list[Marker]:
                 problems.append(Problem(file.path.name, file.cpu, -1, piece.offset, "metadata", expected, found))
     markers = []
     for (channel, name), found in ids.items():
+        if (channel, name) not in formats:
+            # How long its records are nobody knows.
+            told = f"none of {channel}.{name}" if channel else f"none of {name}"
+            problems.append(Problem("metadata", -1, -1, -1, "metadata", "the format of a marker that has an id", told))
+            continue
         if (
             not {found.int, found.long, found.pointer, found.size_t} <= {1, 2, 4, 8}
             or found.alignment not in ALIGNMENTS
@@ -151,7 +160,7 @@ def read_markers(files: list[_File], problems: list[Problem]) -> list[Marker]:
             where = ("metadata", -1, -1, -1, "metadata")
             problems.append(Problem(*where, "sizes and alignment of C types", f"{channel}.{name}: {sizes}"))
             continue
-        items = parse(formats.get((channel, name), ""), Sizes(found.int, found.long, found.pointer, found.size_t))
+        items = parse(formats[channel, name], Sizes(found.int, found.long, found.pointer, found.size_t))
         markers.append(Marker(channel, name, found.event_id, found.alignment, items))
     return markers
 
@@ -183,8 +192,9 @@ def marker_payload(marker: Marker, order: str, names: dict[str, str], event: str
     own = {names.get(item.name, item.name) for item in marker.items}
     named = {number: name for number, name in lttng_names.NAMED.get(event, {}).items() if name[1] not in own}
     found: list[construct.Construct] = []
-    for item in marker.items:
-        name = names.get(item.name, item.name)
+    taken: set[str] = set()
+    for place, item in enumerate(marker.items):
+        name = unused(names.get(item.name, item.name), place, taken)
         if item.size == 0:
             found.append(field(name, cstring(), ""))
             continue
@@ -214,7 +224,9 @@ def format_of(markers: list[Marker], channels: list[str], header: Any, order: st
         stream = channels.index(marker.channel) if per_channel else 0
         known = lttng_names.lookup(marker.channel, marker.name)
         own = f"{marker.channel}_{marker.name}" if marker.channel else marker.name
-        name = known.event if known.event and known.event not in taken else own
+        name = known.event
+        if not name or name in taken:
+            name = unused(own, len(events), taken | lttng_names.EVENTS)
         taken.add(name)
         payload = marker_payload(marker, order, known.fields if name == known.event else {}, name)
         rows[stream][marker.id] = len(events)
@@ -232,12 +244,11 @@ def format_of(markers: list[Marker], channels: list[str], header: Any, order: st
     ids = tuple(tuple(row.get(i, -1) for i in range(max(row, default=-1) + 1)) for row in rows)
     words, times = alignments(header)
     streams = tuple(Stream(i, name, f"channel {name}") for i, name in enumerate(names))
-    made = {event.name for event in events}
+    found, switch, namings = lttng_names.told_by(events, lttng_names.NAMINGS)
     return Format(
         "LTTng", (2, header.minor), header_of(header.minor, order),
-        CompactFraming(ids, tuple(boundaries), order, words, times), PacketClock(64), streams, tuple(events),
-        switch=lttng_names.SWITCH if lttng_names.SWITCH.event in made else None,
-        namings=tuple(naming for naming in lttng_names.NAMINGS if naming.event in made),
+        CompactFraming(ids, tuple(boundaries), order, words, times), PacketClock(64), streams, found, switch=switch,
+        namings=namings,
     )  # fmt: skip
 
 
@@ -265,7 +276,7 @@ def load(path: Path) -> Loaded:
     """
     files = _files(path)
     where = path if path.is_dir() else path.parent
-    problems: list[Problem] = []
+    problems = unread(_around(path), [file.path for file in files])
     if not any(file.channel == "metadata" for file in files):
         raise LoadError(f"{where}: no metadata_N: without it nobody knows what the ids of the other channels mean")
     markers = read_markers(files, problems)
@@ -287,6 +298,10 @@ def load(path: Path) -> Loaded:
     scale = (1_000_000_000 * divisor, hz)
     begin = min(p.header.cycle_count_begin for pieces in pieces_of for p in pieces)
     loaded.wall_offset = first.start_time_sec * 10**9 + first.start_time_usec * 1000 - begin * scale[0] // scale[1]
+    if abs(loaded.wall_offset) > MAX_TIME:
+        told = f"{first.start_time_sec} s, {first.start_time_usec} us"
+        problems.append(Problem(files[0].path.name, files[0].cpu, 0, 0, "no_clock", "a wall clock", told))
+        loaded.wall_offset = 0
     loaded.details = {"corrupt_sub_buffers": 0, "pointer_bytes": first.arch_size}
     for number, (file, found) in enumerate(zip(files, pieces_of, strict=True)):
         stream = channels.index(file.channel) if first.minor >= 3 else int(file.channel == "metadata")
@@ -367,5 +382,6 @@ def _parsed(
             found.clear()
     except ValueError as error:
         yield from found
+        found.clear()
         yield Parsed(count, -1, "damage", None, packet.cpu, {"found": str(error)}, name)
     yield from found

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from ltt_relay.formats.base import Event
+from ltt_relay.formats.base import Event, unused
 from ltt_relay.formats.fields import LITTLE
 from ltt_relay.formats.layout import Alignment, Scalar, members
 from ltt_relay.formats.loaded import Loaded, LoadError
@@ -23,7 +23,7 @@ from ltt_relay.formats.lttng2_layout import CompactFraming, sub_buffers
 __all__ = ("describe",)
 
 _SMALL: Final = 1 << 29
-_NO_NAME: Final = re.compile(r"\W+")
+_NO_NAME: Final = re.compile(r"\W+", re.ASCII)
 
 
 def describe(path: Path, out: Path) -> list[Path]:
@@ -136,18 +136,18 @@ def _metadata(loaded: Loaded, framing: CompactFraming, stream: int, files: list[
 
 def _event(marker: int, event: Event) -> str:
     fields: list[str] = []
-    names: list[str] = []
+    taken: set[str] = set()
     boundary = 1
     for member in members(event.payload):
         if isinstance(member.kind, Alignment):
             boundary = member.kind.modulus
             continue
-        name = "_" + _NO_NAME.sub("_", member.name)
-        names.append(name if name not in names else f"{name}_{len(names)}")
+        name = unused("_" + _NO_NAME.sub("_", member.name), len(taken), taken)
         kind = "string"
         if isinstance(member.kind, Scalar):
             own = "be" if member.kind.big else "le"
             kind = _integer(8 * member.kind.size, 8 * boundary, member.kind.signed, f"byte_order = {own}; ")
-        fields.append(f"{kind} {names[-1]};")
+        fields.append(f"{kind} {name};")
         boundary = 1
-    return f'event {{ name = "{event.name}"; id = {marker}; fields := struct {{ {" ".join(fields)} }}; }};'
+    called = event.name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'event {{ name = "{called}"; id = {marker}; fields := struct {{ {" ".join(fields)} }}; }};'

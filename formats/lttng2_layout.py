@@ -16,6 +16,7 @@ from ltt_relay.formats.base import Framing
 from ltt_relay.formats.fields import LITTLE, field, integer, struct
 from ltt_relay.formats.layout import unpacker
 from ltt_relay.formats.loaded import Problem
+from ltt_relay.formats.lttng0_layout import empty
 
 __all__ = (
     "ALIGNMENTS",
@@ -150,11 +151,13 @@ def sub_buffers(file: Path, order: str, cpu: int, problems: list[Problem]) -> It
             sized = header.minor >= 5
             length = header.sb_size if sized else header.buf_size
             content = header.data_size if sized else length - header.lost_size
+            first = header_size(header.minor)
             if length == UNFINISHED or content == UNFINISHED or (not sized and header.lost_size == UNFINISHED):
                 expected = "a sub-buffer that was closed"
                 problems.append(Problem(file.name, cpu, count, at, "unfinished", expected, "one that was not"))
-                length, content = size - at, size - at
-            first = header_size(header.minor)
+                length = size - at if length == UNFINISHED else length
+                stream.seek(at)
+                content = empty(stream.read(min(length, size - at)), first)
             if length < first or not first <= content <= length:
                 expected = f"a size of at least {first} bytes and no more in use"
                 found = f"{length} bytes, {content} in use"

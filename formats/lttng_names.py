@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltt_relay.formats.base import Naming, Switch
+from ltt_relay.formats import ltt3
+from ltt_relay.formats.base import Event, Naming, Switch, unused
+from ltt_relay.formats.layout import Alignment, Chars, CString, Repeat, Scalar, members
 
-__all__ = ("NAMED", "NAMINGS", "SWITCH", "Known", "lookup")
+__all__ = ("EVENTS", "NAMED", "NAMINGS", "SWITCH", "Known", "lookup", "told_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,21 @@ _KNOWN: Final = {
     "trap_exit": Known("", "trap_exit", "a trap ends"),
 }  # fmt: skip
 
+#: Names that only markers known here get.
+EVENTS: Final = frozenset(known.event for known in _KNOWN.values() if known.event)
+
 #: Which numbers in which events the trace's own names go with, as in LTT 3.0.
 NAMED: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sched_switch": {"prev_pid": ("task", "prev_comm"), "next_pid": ("task", "next_comm")},
     "irq_handler_entry": {"irq": ("irq", "name")},
     **{event: {"pid": ("task", "event_comm")} for event in ("sched_waking", "sched_wakeup", "sched_wakeup_new")},
+}  # fmt: skip
+
+#: Without these, an event is not what its name in LTT 3.0 says.
+_NEEDED: Final[dict[str, frozenset[str]]] = {
+    **{event: frozenset(numbers) for event, numbers in NAMED.items()},
+    "state_task": frozenset({"pid", "comm"}), "state_irq": frozenset({"irq", "handler"}),
+    "sched_process_exec": frozenset({"filename"}),
 }  # fmt: skip
 
 _CLASS_OF_CHANNEL: Final = {
@@ -79,6 +93,68 @@ NAMINGS: Final = (
     Naming("task", "sched_process_exec", "tid", "filename", program=True),
     Naming("irq", "state_irq", "irq", "handler"),
 )
+
+
+def _kinds(event: Event) -> dict[str, str]:
+    """Return what an event's fields are: "number", "integer" (one that no text is before), "text" or "other"."""
+    found = {}
+    fixed = True
+    for member in members(event.payload):
+        match member.kind:
+            case Scalar(names=None, flags=None):
+                found[member.name] = "integer" if fixed else "number"
+            case Scalar():
+                found[member.name] = "number"
+            case CString() | Chars():
+                found[member.name] = "text"
+                fixed = False
+            case Alignment() | Repeat(int()):
+                found[member.name] = "other"
+            case _:
+                found[member.name] = "other"
+                fixed = False
+    return found
+
+
+@functools.cache
+def _texts(event: str) -> dict[str, bool]:
+    """Return the fields of an event of LTT 3.0, and whether they are texts."""
+    kinds = next((_kinds(each) for each in ltt3.EVENTS if each.name == event), {})
+    return {name: kind == "text" for name, kind in kinds.items()}
+
+
+def _fits(event: Event) -> bool:
+    """Whether an event has the fields by which those of its name are told apart, and numbers where those have some."""
+    kinds = _kinds(event)
+    like = _texts(event.name)
+    return _NEEDED.get(event.name, frozenset()) <= kinds.keys() and all(
+        (kinds[name] == "text") == like[name] for name in like.keys() & kinds.keys()
+    )
+
+
+def told_by(
+    events: Iterable[Event], namings: Iterable[Naming]
+) -> tuple[tuple[Event, ...], Switch | None, tuple[Naming, ...]]:  # fmt: skip
+    """Return the events, `SWITCH` if they can tell of it, and those of `namings` that they can tell of.
+
+    What a trace says of an event may lack the fields of these, or have others of their names: then the event has its
+    own name again.
+    """
+    found = []
+    taken = set(EVENTS)
+    kinds = {}
+    for event in events:
+        if event.name in EVENTS and not _fits(event):
+            own = (event.provider or event.name).replace(".", "_")
+            event = replace(event, name=unused(own, event.id, taken), tid=None)
+        kinds[event.name] = _kinds(event)
+        taken.add(event.name)
+        fixed = event.tid is None or kinds[event.name].get(event.tid) == "integer"
+        found.append(event if fixed else replace(event, tid=None))
+    switch = kinds.get(SWITCH.event, {})
+    tells = switch.get(SWITCH.previous) == switch.get(SWITCH.next) == "integer"
+    usable = tuple(naming for naming in namings if naming.event in kinds)
+    return tuple(found), SWITCH if tells else None, usable
 
 
 def lookup(channel: str, marker: str) -> Known:

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ltt_relay.formats.base import unused
+
 __all__ = ("Item", "Sizes", "parse")
 
 _TYPE: Final = re.compile(
     r"(?:#(n?)(hh|h|ll|l|L|z|Z|t|[1248])?([dicuoxXps]))?%[-+ #0]*(hh|h|ll|l|L|z|Z|t)?([dicuoxXps])"
 )
-_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SIGNED: Final = "di"
 _HEX: Final = "xXp"
 
@@ -92,10 +94,7 @@ def parse(text: str, sizes: Sizes) -> tuple[Item, ...]:
     for literal, found in _pieces(text):
         network, modifier, conversion, c_modifier, c_conversion = (group or "" for group in found.groups())
         word = _NAME.search(literal)
-        name = word[0] if word else f"field_{len(items)}"
-        if name in taken:
-            name = f"{name}_{len(items)}"
-        taken.add(name)
+        name = unused(word[0] if word else f"field_{len(items)}", len(items), taken)
         if not conversion or modifier == "8":
             size = _size(c_modifier, c_conversion, sizes)
         else:

@@ -30,6 +30,8 @@ CODES: Final = {
     "time_backward": "a packet begins before the one before it ended, or a record has a time before that of the one "
     "before it; both are read, in the order of time",
     "sequence": "packets are missing that no counter tells of",
+    "no_clock": "the rate of the trace's clock, or the wall clock, is not told or impossible: cycles are taken for ns, "
+    "or times count from the clock's own begin",
     "bad_event": "an event that the session got at run time is described in a way that cannot be read; it is skipped",
     "not_a_stream": "the file holds no packets of this trace",
 }

@@ -407,7 +407,8 @@ class Trace(Mapping[str, pd.DataFrame]):
     @property
     def irqs(self) -> pd.DataFrame:
         """The interrupts that had handlers: irq, name."""
-        return self["state_irq"][["irq", "name"]]
+        found = self["state_irq"]
+        return found[[column for column in ("irq", "name") if column in found]]
 
     @property
     def modules(self) -> pd.DataFrame:

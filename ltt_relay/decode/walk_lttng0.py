@@ -46,7 +46,7 @@ def _measure(
 @compiled
 def _find(
     buf8: np.ndarray, begin: np.ndarray, first: np.ndarray, end: np.ndarray, ticks0: np.ndarray, compact: np.ndarray,
-    big: bool, pointer: int, cap: int, wide: bool, us: bool, bits: int, truncated: int, id_bits: int,
+    wides: np.ndarray, big: bool, pointer: int, cap: int, us: bool, bits: int, truncated: int, id_bits: int,
     compact_base: int, markers: bool, kind_of_id: np.ndarray, need: np.ndarray, program: np.ndarray,
     parts_of: np.ndarray, bounds: np.ndarray, kind: np.ndarray, ticks: np.ndarray, at_: np.ndarray, stop_: np.ndarray,
     trouble: np.ndarray,
@@ -61,7 +61,7 @@ def _find(
         content = end[p]
         at = base + first[p]
         now = ticks0[p]
-        small = compact[p]
+        small, wide = compact[p], wides[p]
         size = 4 if small else 12 if wide else 8
         mask = (np.int64(1) << (bits + truncated if small else 32)) - 1
         low = (np.int64(1) << truncated) - 1 if small else np.int64(0)
@@ -128,9 +128,9 @@ class LttngWalker(RecordWalker):
         super().__init__(plan)
         framing = plan.format.framing
         assert isinstance(framing, LttngFraming)
-        self._compact = framing.compact
+        self._compact, self._wide = framing.compact, framing.wide
         self._rules = (
-            framing.order == ">", framing.pointer, framing.cap, framing.wide, framing.us, framing.bits,
+            framing.order == ">", framing.pointer, framing.cap, framing.us, framing.bits,
             framing.truncated, framing.id_bits, framing.compact_base, framing.markers, plan.kind_of_id, self.need,
             plan.program, plan.first,
         )  # fmt: skip
@@ -150,5 +150,6 @@ class LttngWalker(RecordWalker):
             starts + packets["content"],
             packets["ticks"],
             compact,
+            np.isin(packets["file"], np.array(sorted(self._wide), np.int64)),
         )
         return room, _find(*inputs, *self._rules, *room[:-1], trouble)
