@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -239,10 +239,21 @@ def _pool(jobs: int, pipe: Connection) -> MakeExecutor:
     return lambda: ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(pipe,))
 
 
+def _end_with_the_first() -> None:
+    """End this process when the first one has ended: nobody puts its work together, or has more for it.
+
+    It would wait for that forever, and write among the files of a conversion that goes on with --resume.
+    """
+    if first := parent_process():
+        first.join()
+        os._exit(1)
+
+
 def _prepare(pipe: Connection) -> None:
     """Prepare one of several processes."""
     global _pipe
     _pipe = pipe
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     # An interrupt from the terminal goes to all processes: this one ends, the first one tells of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):

@@ -17,6 +17,8 @@ __all__ = ("MANIFEST", "SCHEMA", "ConvertError", "Manifest", "read")
 MANIFEST: Final = "manifest.jsonl"
 #: The version of what is in the lines, and of the files' columns.
 SCHEMA: Final = 1
+#: Of every manifest, whatever its version.
+_BEGIN: Final = b'{"schema": '
 
 
 class ConvertError(UserError):
@@ -27,10 +29,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the first line, and by `target` the last one of each trace; a line that a kill cut off is left out.
 
     Raises:
-        ConvertError: a line is no JSON, and not the last.
+        ConvertError: a line is no JSON, and not the last, or the file is another's.
 
     """
-    lines = path.read_bytes().split(b"\n")
+    data = path.read_bytes()
+    if not data.startswith(_BEGIN[: len(data)]):
+        raise ConvertError(f"{path}: {data[:40]!r} found, a manifest expected: choose another directory")
+    lines = data.split(b"\n")
     head: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(lines[:-1], 1):  # behind the last newline is nothing, or a line that was cut off
@@ -40,7 +45,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
                 head = dict(row)
             else:
                 rows[row.get("target", row["trace"])] = row
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConvertError(f"{path}, line {number}: {line[:40]!r} found, a line of a manifest expected") from error
     return head, rows
 
@@ -93,6 +98,7 @@ class Manifest:
             raise ConvertError(f"{directory} cannot be written to: {error.strerror}") from error
         # What a kill cut off goes, so that the next line begins on one of its own.
         whole = self.path.read_bytes().rfind(b"\n") + 1 if before else 0
+        self._lock()
         self._file.truncate(whole)
         if not before:
             try:
@@ -100,6 +106,21 @@ class Manifest:
             except ConvertError:
                 self._file.close()
                 raise
+
+    def _lock(self) -> None:
+        """Keep other conversions out of the directory, until this one or its process ends.
+
+        To open the manifest anew and close it would unlock it.
+        """
+        if not hasattr(os, "lockf"):
+            return
+        try:
+            os.lockf(self._file.fileno(), os.F_TLOCK, 0)
+        except (BlockingIOError, PermissionError):
+            self._file.close()
+            raise ConvertError(f"{self.path} is being written by another conversion: wait for its end") from None
+        except OSError:
+            return  # there are file systems without locks
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a line, and see it on disk.
