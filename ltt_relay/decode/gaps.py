@@ -72,7 +72,7 @@ def gap_frame(source: Source) -> pd.DataFrame:
             "begin": time[0],
             "end": time[1],
             "count": np.array(columns[3], np.int64),
-            "reason": pd.Categorical(columns[4], categories=list(source.reasons)),
+            "reason": pd.Categorical(columns[4], categories=pd.Index(source.reasons, dtype="str")),
         }
     )
 

@@ -41,7 +41,7 @@ class NameTable:
     @functools.cached_property
     def categories(self) -> pd.CategoricalDtype:
         """Of columns of such names; making it costs more than a short frame."""
-        return pd.CategoricalDtype(self.names)
+        return pd.CategoricalDtype(pd.Index(self.names, dtype="str"))
 
     def always(self) -> np.ndarray:
         """Return for each key its code if it never has another, -1 if it has none, else -2; one more entry of -1."""

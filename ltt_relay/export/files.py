@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ltt_relay.errors import UserError
+
 __all__ = ("MERGED", "UNFINISHED", "OutputFile", "PartFile", "Writer", "file_name", "finish_files")
 
 #: The name of the file of all events in time order.
@@ -91,8 +93,17 @@ class OutputFile:
         self._part.touch()
 
     def append(self, data: Any) -> None:
-        """Write at the end."""
+        """Write at the end.
+
+        Raises:
+            UserError: what was written is not there any more, or another conversion writes to the file.
+
+        """
         with self._part.open("ab", buffering=0) as file:
+            if (found := file.tell()) != self.size:
+                raise UserError(
+                    f"{self._part}: {found} bytes found, {self.size} were written: something else changed or removed it"
+                )
             view = memoryview(data).cast("B")
             while view:
                 view = view[file.write(view) :]

@@ -28,15 +28,17 @@ _COPY: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class _Stream:
-    """The file as pyarrow writes to it."""
+    """The file as pyarrow writes to it; once it is given up, nothing is."""
 
     closed = False
+    given_up = False
 
     def __init__(self, file: OutputFile) -> None:
         self._file = file
 
     def write(self, data: Any) -> int:
-        self._file.append(data)
+        if not self.given_up:
+            self._file.append(data)
         return memoryview(data).nbytes
 
     def tell(self) -> int:
@@ -70,7 +72,8 @@ class _Table:
         self.held = self._waiting = 0
         names = [f.name for f in schema if pa.types.is_dictionary(f.type) or pa.types.is_large_string(f.type)]
         delta = {name: "DELTA_BINARY_PACKED" for name in schema.names if name == "timestamp"}
-        self._sink = pa.PythonFile(_Stream(self.file), "w")
+        self._stream = _Stream(self.file)
+        self._sink = pa.PythonFile(self._stream, "w")
         self._writer = pyarrow.parquet.ParquetWriter(
             self._sink, schema, compression="zstd", use_dictionary=names, column_encoding=delta or None
         )
@@ -91,7 +94,9 @@ class _Table:
         """Put what is held aside."""
         with self._aside.open("ab", buffering=0) as file:
             for held in self._held:
-                file.write(held)
+                rest = memoryview(held)
+                while rest:  # of a disk that is full, the next call tells
+                    rest = rest[file.write(rest) :]
                 self._sizes.append(held.size)
         self._held, self.held = [], 0
 
@@ -115,6 +120,10 @@ class _Table:
         self._sink.close()
         del self._writer, self._sink  # and with them the buffers of the last row group
         return self.file
+
+    def give_up(self) -> None:
+        """Write nothing any more: the writer, if it is still there, would do so when it is deleted."""
+        self._stream.given_up = True
 
 
 class ParquetSink:
@@ -157,5 +166,7 @@ class ParquetSink:
         return finish_files([table.close() for table in self._tables.values()], self._directory)
 
     def close(self) -> None:
-        """Remove what waited."""
+        """Remove what waited, and end what was not finished."""
+        for table in self._tables.values():
+            table.give_up()
         shutil.rmtree(self._aside, ignore_errors=True)
