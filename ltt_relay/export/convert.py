@@ -6,13 +6,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+import pandas as pd
 import pyarrow as pa
 
 import ltt_relay
+from ltt_relay.analysis.base import Window
 from ltt_relay.decode import Trace
 from ltt_relay.decode.identity import identity
 from ltt_relay.errors import UserError
@@ -105,11 +108,11 @@ def _sink(trace: Trace, directory: Path, options: Options) -> Sink:
     if options.to == "ctf":
         from ltt_relay.export.ctf import CtfSink
 
-        return CtfSink(directory, trace)
+        return CtfSink(directory, trace, _gaps(trace, options))
     if options.to == "perfetto":
         from ltt_relay.export.perfetto import PerfettoSink
 
-        return PerfettoSink(directory, trace)
+        return PerfettoSink(directory, trace, _gaps(trace, options))
     return TextSink(directory, options.to, options.merge)
 
 
@@ -189,13 +192,21 @@ def _merged_columns(time: str) -> dict[str, dict[str, str]]:
     return {name: {"type": type_, "unit": "", "meaning": ""} for name, type_ in types.items()}
 
 
-def finish(trace: Trace, result: Result, sink: Sink) -> None:
+def _gaps(trace: Trace, options: Options) -> pd.DataFrame:
+    """Return the gaps that touch the time that is converted."""
+    whole = options.since is None and options.until is None
+    return trace.gaps if whole else Window(trace, options.since, options.until).gaps
+
+
+def finish(trace: Trace, result: Result, sink: Sink, options: Options) -> None:
     """Add what every trace has, gaps and problems, as files and in the row; and complete the files."""
-    gaps, problems = trace.gaps, trace.problems
+    gaps, problems = _gaps(trace, options), trace.problems
     for name, frame in (("gaps", gaps), ("problems", problems)):
         table = pa.Table.from_pandas(frame, preserve_index=False)
         sink.write_table(name, table)
-    result.lost = {str(reason): int(n) for reason, n in gaps.groupby("reason", observed=True)["count"].sum().items()}
+    # What a flight recorder has overwritten is no loss, as in `Trace.info`.
+    lost = gaps[gaps["reason"] != "overwritten"].groupby("reason", observed=True)["count"].sum()
+    result.lost = {str(reason): int(n) for reason, n in lost.items()}
     result.problems = {str(code): int(n) for code, n in problems["code"].value_counts().items()}
     result.files = sink.finish()
 
@@ -230,7 +241,7 @@ def _convert(path: Path, output: Path, options: Options, tell: Tell) -> Result:
     sink = _sink(trace, output, options)
     try:
         result.records = write(trace, events, sink, options, options.since, options.until, tell)
-        finish(trace, result, sink)
+        finish(trace, result, sink, options)
     finally:
         sink.close()
     return result
@@ -250,7 +261,8 @@ def write(
 
 
 def clear(output: Path) -> None:
-    """Remove what an earlier attempt left unfinished."""
+    """Remove what an earlier attempt left unfinished; what cannot be removed is told if its name is needed."""
     for leftover in [*output.glob(f"*{UNFINISHED}"), *output.glob(f"ctf/*{UNFINISHED}")]:
-        leftover.unlink()
+        with suppress(OSError):
+            leftover.unlink()
     shutil.rmtree(output / PARTS, ignore_errors=True)

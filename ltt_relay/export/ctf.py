@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 import ltt_relay
@@ -42,6 +43,7 @@ _TYPES: Final = {
 }  # fmt: skip
 _binary_rows: Any = kernels.binary_rows
 _NO_NAME: Final = re.compile(r"\W", re.ASCII)
+_CONTROL: Final = re.compile(r"[\0-\x07\x0b\x0e-\x1f]")
 
 
 def _declaration(name: str, kind: pa.DataType) -> str:
@@ -57,9 +59,14 @@ def _declaration(name: str, kind: pa.DataType) -> str:
     return f"string {field};"
 
 
+def _plain(text: str) -> str:
+    r"""Text without what no string of TSDL can hold: \xNN in place of other control characters than ends of lines."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def _quoted(text: str) -> str:
     """Text in TSDL."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(_plain(text), ensure_ascii=False)
 
 
 class _Stream:
@@ -100,14 +107,15 @@ class _Stream:
 class CtfSink:
     """The CTF trace made of one trace; `gaps` and `problems` are CSV files beside it."""
 
-    def __init__(self, directory: Path, trace: Trace) -> None:
+    def __init__(self, directory: Path, trace: Trace, gaps: pd.DataFrame) -> None:
         self._directory = directory / _DIRECTORY
         self._directory.mkdir(exist_ok=True)
         info = trace.info
         self._env: Mapping[str, Any] = info["env"]
         self._offset = trace.wall_offset
         self._uuid = uuid5(NAMESPACE_URL, f"ltt-relay:{info['uuid'] or trace.path.resolve()}")
-        self._losses = Losses.of(trace)
+        # What a flight recorder has overwritten is no discarded event, as in the metadata of a capture itself.
+        self._losses = Losses.of(gaps[gaps["reason"] != "overwritten"], trace.wall_offset)
         self._streams: dict[int, _Stream] = {}
         self._classes: dict[tuple[str, tuple[str, ...]], int] = {}
         self._text = TextSink(directory, "csv", merge=False)
@@ -188,7 +196,8 @@ class CtfSink:
         env: dict[str, str | int] = {**ENVIRONMENT, "converted_by": f"ltt-relay {ltt_relay.__version__}"}
         for key, value in self._env.items():
             renamed = {"release": "kernel_release", "version": "kernel_version"}.get(key, key)
-            env.setdefault(_NO_NAME.sub("_", renamed), value)
+            name = re.sub(r"^(?=\d)", "_", _NO_NAME.sub("_", renamed))
+            env.setdefault(name, _plain(value) if isinstance(value, str) else value)
         events = "".join(
             f"event {{\n\tname = {_quoted(name)};\n\tid = {number};\n\tstream_id = 0;\n\tfields := struct {{\n"
             + "".join(f"\t\t{field}\n" for field in fields)

@@ -9,9 +9,8 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-
-from ltt_relay.decode import Trace
 
 __all__ = ("NO_LOSSES", "CpuOrder", "Losses", "cpu_order", "time_order")
 
@@ -75,9 +74,8 @@ class Losses:
         self._sums = np.cumsum(self.counts)
 
     @classmethod
-    def of(cls, trace: Trace) -> dict[int, Losses]:
-        """Return the losses of each CPU that has some."""
-        gaps, offset = trace.gaps, trace.wall_offset
+    def of(cls, gaps: pd.DataFrame, offset: int) -> dict[int, Losses]:
+        """Return the losses of each CPU that has some; offset: the trace's wall-clock offset, which goes."""
         begin, end = (gaps[name].astype("datetime64[ns, UTC]").astype("int64") - offset for name in ("begin", "end"))
         reasons = gaps["reason"].astype(str)
         found = {}

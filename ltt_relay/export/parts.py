@@ -89,7 +89,7 @@ class Assembly:
         try:
             # Others read the records: what is wrong with files that are shorter by now, a trace opened anew tells.
             trace = Trace(self.path, self.options.format) if self._shrunk() else self._trace
-            finish(trace, self.result, self._sink)
+            finish(trace, self.result, self._sink, self.options)
         finally:
             self._sink.close()
         shutil.rmtree(self.output / PARTS)  # with what a killed worker left there

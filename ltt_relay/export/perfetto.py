@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -143,12 +144,12 @@ class _Compact:
 class PerfettoSink:
     """One trace's file; `gaps` and `problems` are CSV files beside it."""
 
-    def __init__(self, directory: Path, trace: Trace) -> None:
+    def __init__(self, directory: Path, trace: Trace, gaps: pd.DataFrame) -> None:
         self._protos = _protos()
         self._file = OutputFile(directory / _FILE, "")
         self._text = TextSink(directory, "csv", merge=False)
         self._offset = trace.wall_offset
-        self._losses = Losses.of(trace)
+        self._losses = Losses.of(gaps, trace.wall_offset)
         self._told = dict.fromkeys(self._losses, 0)
         self._tgids: dict[int, int] = {}
         self._tracks: set[int] = set()

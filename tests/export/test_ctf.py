@@ -126,7 +126,8 @@ def test_trace_compass_takes_it_for_a_kernels(theirs: Any) -> None:
 
 
 def test_any_column_of_any_event_has_a_field(trace: Path, tmp_path: Path) -> None:
-    sink = CtfSink(tmp_path, ltt_relay.open(trace))
+    opened = ltt_relay.open(trace)
+    sink = CtfSink(tmp_path, opened, opened.gaps)
     table = pa.table({
         "timestamp": pa.array([5, 7], pa.int64()), "cpu": pa.array([3, 3], pa.uint16()),
         "tid": pa.array([None, 1], pa.int32()), "comm": pa.array([None, "x"]).dictionary_encode(),
@@ -149,6 +150,26 @@ def test_any_column_of_any_event_has_a_field(trace: Path, tmp_path: Path) -> Non
             "u64": (1 << 64) - 1, "event": 127, "a_b": "", "_a_b_3_length": 0, "a_b_3": [], "blob": "", "when": 2,
         }],
     ]  # fmt: skip
+
+
+def test_names_and_text_with_control_characters_can_be_read(tmp_path: Path) -> None:
+    """One such character, in a damaged marker's name for one, and Babeltrace refused the whole trace."""
+    path = write_trace(tmp_path / "t", 10, cpus=1)
+    metadata = (path / "metadata").read_text()
+    (path / "metadata").write_text(metadata.replace("env {\n", 'env {\n\t1st = "a\\000b";\n\tbell = "\\007";\n'))
+    opened = ltt_relay.open(path)
+    assert opened.info["env"]["1st"] == "a\0b"
+    sink = CtfSink(tmp_path, opened, opened.gaps)
+    table = opened.arrow("marker", time="ns")["marker"] if "marker" in opened else opened.arrow(time="ns")["sys_enter"]
+    names = ["bell\x07", "\x1b[31mred", "nul\0", "tab\t", "two\nlines"]
+    try:
+        sink.write(dict.fromkeys(names, table.slice(0, 1)))
+        sink.finish()
+    finally:
+        sink.close()
+    events, _, environment = _read(tmp_path / "ctf")
+    assert [event[0] for event in events] == ["bell\\x07", "\\x1b[31mred", "nul\\x00", "tab\t", "two\nlines"]
+    assert (environment["_1st"], environment["bell"]) == ("a\\x00b", "\\x07")
 
 
 def test_what_was_preempted_is_runnable_for_trace_compass(trace: Path) -> None:
