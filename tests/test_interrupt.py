@@ -39,6 +39,25 @@ def _interrupted(words: list[str], delay: float, environment: dict[str, str]) ->
     return status if status >= 0 else 128 - status, said
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_ends_a_command_lets_it_tidy_up(number: signal.Signals, tmp_path: Path) -> None:
+    """A sandbox that was ended by timeout(1) left its initial file system in /tmp."""
+    code = f"""
+import signal, sys, tempfile, time
+from ltt_relay.cli.interrupt import tidied
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+with tidied(signal.SIGTERM, signal.SIGHUP), tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):
+    print(flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "last", "compiled"),

@@ -188,6 +188,10 @@ class Store:
                 self._recognise(directory, transfer, name, new)
             except BaseException:
                 os.close(directory)
+                if new:  # else the name was taken, by nothing
+                    with contextlib.suppress(OSError):
+                        os.unlink(f"{name}/{TRANSFER}", dir_fd=self._root)
+                        os.rmdir(name, dir_fd=self._root)
                 raise
             if other is not None:
                 # Its sender is back before its old connection was known to be broken.
@@ -289,7 +293,13 @@ class Collector:
                 connection.close()
                 self._say(f"{peer[0]}: turned away: {_MAX_SENDERS} senders are connected")
                 continue
-            threading.Thread(target=self._receive, args=(connection, str(peer[0])), daemon=True).start()
+            try:
+                threading.Thread(target=self._receive, args=(connection, str(peer[0])), daemon=True).start()
+            except RuntimeError as error:
+                with self._lock:
+                    self._connections.discard(connection)
+                connection.close()
+                self._say(f"{peer[0]}: turned away: {error}")
 
     def _receive(self, connection: socket.socket, peer: str) -> None:
         reception = Reception(self._store)

@@ -39,7 +39,10 @@ class Rates:
         self._last: dict[int, int] = {}
 
     def look(self, session: Session) -> list[dict[str, Any]]:
-        """Return rows: cpu, events, rate (1/s), bytes, fill (percent or None), lost, overwritten; all CPUs last."""
+        """Return rows: cpu, events, rate (1/s, between two looks), bytes, fill (percent or None), lost, overwritten.
+
+        All CPUs together are the last row.
+        """
         now = time.monotonic()
         passed = max(now - self._last_time, 1e-3)
         self._last_time = now
@@ -50,7 +53,7 @@ class Rates:
                 {
                     "cpu": cpu,
                     "events": events,
-                    "rate": (events - self._last.get(cpu, 0)) / passed,
+                    "rate": (events - self._last.get(cpu, events)) / passed,
                     "bytes": counters["bytes"],
                     "fill": fill,
                     "lost": counters["lost"],

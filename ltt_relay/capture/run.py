@@ -73,6 +73,7 @@ class Outcome:
         totals: the kernel's counters, all CPUs together.
         logs: those of the logs taken along.
         seconds: that it ran.
+        before: events that a session had produced when it was taken over.
         n_subbufs: of each CPU, at the end.
         snapshots: where snapshots were saved, the last window not among them.
         saved: whether the sink has something.
@@ -86,6 +87,7 @@ class Outcome:
     totals: dict[str, int] = field(default_factory=dict)
     logs: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
+    before: int = 0
     n_subbufs: int = 0
     snapshots: list[str] = field(default_factory=list)
     saved: bool = True
@@ -152,6 +154,7 @@ class Recording:
                 session.read("control")
                 session.hold()
                 session.require_unread()
+                self.outcome.before = session.totals()["produced"]
             else:
                 session.create()
                 made = True

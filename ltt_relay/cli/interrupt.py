@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
+    from types import FrameType
 
 __all__ = ("tidied",)
 
@@ -19,14 +21,28 @@ _SOON: Final = 0.1  # seconds
 
 
 @contextmanager
-def tidied() -> Iterator[None]:
+def tidied(*others: signal.Signals) -> Iterator[None]:
     """Make an exception of Ctrl-C meanwhile, so that what was begun is tidied up; then the command ends with 130.
 
-    Not around what Numba compiles: half the time it would come in a callback of the compiler's, and be lost there.
+    Likewise of other signals that end a command, with 128 and their number. Not around what Numba compiles: half the
+    time Ctrl-C would come in a callback of the compiler's, and be lost there.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
-        yield  # it is ignored, or another's business
-        return
+    with contextlib.ExitStack() as stack:
+        for number in others:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _exit)
+                stack.callback(signal.signal, number, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # else it is ignored, or another's business
+            stack.enter_context(_interruptible())
+        yield
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
     before = sys.unraisablehook
     sys.unraisablehook = _once_more
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -51,7 +52,7 @@ def build(kdir: Path | None, output: Path | None, force: bool) -> None:
     """Build the modules and print the directory that they are in."""
     from ltt_relay.capture import machine, modules
 
-    with tidied():
+    with tidied(signal.SIGTERM, signal.SIGHUP):
         click.echo(modules.build(machine.look(), kdir=kdir, output=output, force=force))
 
 
@@ -64,7 +65,7 @@ def install() -> None:
     """Hand the modules' sources to DKMS, which builds and signs them for this and every later kernel."""
     from ltt_relay.capture import modules
 
-    with tidied():
+    with tidied(signal.SIGTERM, signal.SIGHUP):
         click.echo(modules.install().rstrip(), err=True)
 
 
@@ -100,7 +101,7 @@ def load(directory: Path | None, group: str | None) -> None:
     from ltt_relay.capture.rights import group_number
 
     number = group_number(group) if group is not None else None
-    with tidied():
+    with tidied(signal.SIGTERM, signal.SIGHUP):
         names = modules.load(machine.look(), directory, number)
     click.echo(f"loaded: {', '.join(names)}" if names else "all loaded already", err=True)
     if group is not None:

@@ -313,7 +313,7 @@ def summary(where: str, outcome: Outcome) -> list[str]:
     """Return what is said at the end: a line of counts, and one for each reason that records were lost."""
     totals = outcome.totals
     produced, lost, overwritten = totals["produced"], totals["lost"], totals["overwritten"]
-    rate = produced / outcome.seconds if outcome.seconds else 0
+    rate = (produced - outcome.before) / outcome.seconds if outcome.seconds else 0
     if outcome.saved:
         if outcome.snapshots:
             where += f" and {len(outcome.snapshots)} snapshot{'s' * (len(outcome.snapshots) > 1)}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def command(
     try:
         # A standard input that was closed is an empty one.
         stdin = sys.stdin.fileno() if sys.stdin is not None else None
-        with tidied():
+        with tidied(signal.SIGTERM, signal.SIGHUP):
             done = guest.run(cmd, stdin=stdin, stdout=1, stderr=2, timeout=timeout, console=console)
     except (SandboxError, BuildError) as error:
         click.echo(f"ltt-relay sandbox: {error}", err=True)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltt_relay.capture.command import Command
-from ltt_relay.capture.live import LineDisplay, TableDisplay, make_display
+from ltt_relay.capture.live import LineDisplay, Rates, TableDisplay, make_display
 from ltt_relay.capture.run import Outcome
 from ltt_relay.capture.session import CaptureError, EventName, Session, select_words
 from ltt_relay.cli import main
@@ -102,6 +102,15 @@ def test_snapshots_are_told_and_counted() -> None:
     outcome = _outcome(lost=0)
     outcome.snapshots = ["trace-1", "trace-2"]
     assert summary("trace", outcome)[0].startswith("trace and 2 snapshots: 900 events, 25.0 MB")
+
+
+def test_a_session_that_was_taken_over_has_the_rate_since_then() -> None:
+    """An hour's events in a second were told as so many a second."""
+    outcome = _outcome(lost=0)
+    outcome.before = 980
+    assert "(10 events/s)" in summary("trace", outcome)[0]
+    rows = Rates().look(_Counting())
+    assert rows[-1]["rate"] == 0
 
 
 def test_without_losses_nothing_is_to_be_changed() -> None:

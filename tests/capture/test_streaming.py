@@ -394,6 +394,37 @@ def test_file_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["received"]
 
 
+def test_a_name_is_not_taken_by_a_sender_for_whom_there_was_no_room(tmp_path: Path) -> None:
+    """The disk was full: later, the same name was said to be another sender's trace."""
+    store = Store(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            _talk(store, wire.hello(ID, "target"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert _talk(store, wire.hello(bytes(16), "target")) == [wire.frame(wire.WELCOME)]
+
+
+def test_a_collector_that_may_have_no_more_threads_turns_senders_away_and_stays(
+    receiving: _Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took nobody any more."""
+
+    def refuse(*words: object, **options: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("ltt_relay.capture.collector.threading.Thread.start", refuse)
+    for _ in range(2):
+        with socket.create_connection(receiving.address) as connection:
+            connection.settimeout(60)
+            assert connection.recv(1) == b""
+    _until(lambda: sum("turned away: can't start" in text for text in receiving.said) == 2)
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     store = Store(tmp_path / "received")
     (tmp_path / "outside").mkdir()
