@@ -15,7 +15,7 @@ CODES: Final = {
     "no_metadata": "the directory has no metadata, or it does not tell all: names of host and session are unknown, the "
     "clock's offset is taken from the packets",
     "packet_header": "what should be a packet's header is not; the next one that is was looked for",
-    "truncated": "the file ends within a packet",
+    "truncated": "the file ends, or another packet begins, within a packet",
     "packet_trailer": "what should say where a packet ends does not; its end was walked to",
     "record_length": "a record's length is impossible; the rest of the packet is skipped",
     "unfinished": "a sub-buffer was never closed: its writer died; what can be told from its records is read",

@@ -82,12 +82,9 @@ def _find_next(file: BinaryIO, start: int, size: int, uuid: bytes | None) -> int
     needle, before = (uuid, 0) if uuid is not None else (MAGIC.to_bytes(4, "little"), 24)
     at = start + before
     while at < size:
-        chunk = _read(file, at, _SEARCH_CHUNK + len(needle) - 1)
-        position = chunk.find(needle)
-        while position >= 0:
-            if (at + position - before) % 8 == 0:
-                return at + position - before
-            position = chunk.find(needle, position + 1)
+        position = _read(file, at, _SEARCH_CHUNK + len(needle) - 1).find(needle)
+        if position >= 0:
+            return at + position - before
         at += _SEARCH_CHUNK
     return size
 
@@ -134,33 +131,42 @@ def index_file(path: Path, number: int, uuid: bytes | None, problems: list[Probl
 def _damaged(
     file: BinaryIO, name: str, size: int, number: int, uuid: bytes | None, problems: list[Problem]
 ) -> np.ndarray:
-    """Return the packets that can be found, and tell of all else."""
+    """Return the packets that can be found, and tell of all else.
+
+    Where the next should begin and does not, the one before may be cut short, so it is looked for from there on.
+    """
     rows: list[np.ndarray] = []
-    at = 0
+    at, behind = 0, 1
     while at < size:
         data = _read(file, at, HEADER_SIZE)
-        if len(data) < HEADER_SIZE:
+        header = np.frombuffer(data, HEADER) if len(data) == HEADER_SIZE else None
+        if header is None:
             expected = f"a header of {HEADER_SIZE} bytes"
             problems.append(Problem(name, -1, len(rows), at, "truncated", expected, f"{len(data)} bytes"))
-            break
-        header = np.frombuffer(data, HEADER)
-        wrong = _wrong(header, uuid)
-        if wrong:
+        elif wrong := _wrong(header, uuid):
             expected = f"a packet header (magic 0x{MAGIC:08X})"
             problems.append(Problem(name, -1, len(rows), at, "packet_header", expected, wrong))
-            at = _find_next(file, at + 8, size, uuid)
-            continue
-        row = np.zeros(1, INDEX)
-        for field in HEADER.names or ():
-            row[field] = header[field]
-        packet = int(header["packet_size"][0]) // 8
-        content = int(header["content_size"][0]) // 8
-        there = min(packet, size - at)
-        if there < content:
-            cpu = int(header["cpu_id"][0])
-            expected, found = f"{packet} bytes of packet", f"{there} bytes"
-            problems.append(Problem(name, cpu, len(rows), at, "truncated", expected, found))
-        row["file"], row["offset"], row["there"], row["content"] = number, at, there, min(content, there)
-        rows.append(row)
-        at += packet
-    return np.concatenate(rows) if rows else np.zeros(0, INDEX)
+        else:
+            row = np.zeros(1, INDEX)
+            for field in HEADER.names or ():
+                row[field] = header[field]
+            row["file"], row["offset"] = number, at
+            rows.append(row)
+            behind = at + HEADER_SIZE
+            at += int(header["packet_size"][0]) // 8
+            if at <= size:
+                continue
+        at = _find_next(file, behind, size, uuid)
+        behind = at + 1
+    if not rows:
+        return np.zeros(0, INDEX)
+    found = np.concatenate(rows)
+    sizes, contents = found["packet_size"].astype(np.int64) // 8, found["content_size"].astype(np.int64) // 8
+    found["there"] = np.minimum(sizes, np.diff(found["offset"], append=size))
+    found["content"] = np.minimum(contents, found["there"])
+    # The padding of the last may be missing.
+    for i in np.flatnonzero(found["there"] < np.r_[sizes[:-1], contents[-1]]):
+        where, expected = int(found["offset"][i]), f"{sizes[i]} bytes of packet"
+        cpu, there = int(found["cpu_id"][i]), f"{found['there'][i]} bytes"
+        problems.append(Problem(name, cpu, int(i), where, "truncated", expected, there))
+    return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Counts of large traces, kept between runs: by path, and by size and time of last change of every file.
+"""Counts of large traces, kept between runs: by path, size and time of last change of every file, and our version.
 
 A file is a line of JSON, its end filled up with spaces, then the counts (u32, in the machine's byte order), which are
 mapped: of a trace of many kinds and packets they are too many to be held. It is replaced, never written to.
@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from ltt_relay import __version__
 from ltt_relay.decode.caches import user_cache
 from ltt_relay.decode.errors import Problem
 from ltt_relay.decode.identity import identity
@@ -36,8 +37,8 @@ def _place(path: Path) -> Path:
 
 
 def key(path: Path, events: list[str], packets: np.ndarray) -> str:
-    """Return what must be the same for counts to be the same: files, the kinds in their order, and the index."""
-    return json.dumps([identity(path), events, hashlib.sha256(packets.tobytes()).hexdigest()])
+    """Return what must be the same for counts to be the same: files, kinds in their order, index, and who counts."""
+    return json.dumps([identity(path), events, __version__, hashlib.sha256(packets.tobytes()).hexdigest()])
 
 
 def _settled(wanted: str, began: int) -> bool:

@@ -16,6 +16,7 @@ __all__ = ("Metadata", "is_offset", "parse")
 _ENV = re.compile(r"\benv\s*\{")
 _ENTRY = re.compile(r'^[ \t]*(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|(-?\d{1,19}));', re.MULTILINE)
 _UUID = re.compile(r'uuid\s*=\s*"([0-9a-fA-F-]{36})"')
+_CLOCK = re.compile(r"^clock\s*\{", re.MULTILINE)
 _OFFSET_S = re.compile(r"offset_s\s*=\s*(-?\d{1,19})")
 _OFFSET = re.compile(r"offset\s*=\s*(-?\d{1,19})")
 #: ns: with the largest time of a trace, this still fits into 64 bits.
@@ -48,7 +49,8 @@ def parse(text: str) -> Metadata:
     if begin := _ENV.search(text):
         for name, quoted, number in _ENTRY.findall(text[begin.end() : text.find("\n};", begin.end())]):
             env[name] = int(number) if number else _text(quoted)
-    seconds, rest = _OFFSET_S.search(text), _OFFSET.search(text)
+    clock = text[found.end() :] if (found := _CLOCK.search(text)) else text  # a session may be called anything
+    seconds, rest = _OFFSET_S.search(clock), _OFFSET.search(clock)
     offset = int(seconds[1]) * 1_000_000_000 + (int(rest[1]) if rest else 0) if seconds else None
     events, wrong = tsdl.events(text, FIRST_DYNAMIC_ID)
     return Metadata(_uuid(text), offset if offset is None or is_offset(offset) else None, env, events, wrong)

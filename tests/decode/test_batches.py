@@ -145,6 +145,19 @@ def test_a_change_within_the_tick_of_the_one_before_is_seen(tmp_path: Path, monk
     assert (after["sched_waking"], after["sched_wakeup"]) == (before["sched_waking"] - 1, before["sched_wakeup"] + 1)
 
 
+def test_counts_of_another_version_are_not_used(trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have counted otherwise: catalog and problems were its own, frames ours."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0)
+    _age(trace)
+    with monkeypatch.context() as before:
+        before.setattr(kept, "__version__", "0.0.9")
+        assert len(ltt_relay.open(trace).catalog)
+    monkeypatch.setattr(kept, "save", lambda *given: pytest.fail("saved"))
+    with pytest.raises(pytest.fail.Exception, match="saved"):
+        ltt_relay.open(trace).catalog  # noqa: B018
+
+
 def test_a_link_to_nothing_beside_the_streams_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(kept, "WORTH_KEEPING", 0)

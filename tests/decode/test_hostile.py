@@ -358,3 +358,41 @@ def test_equal_times_of_two_kinds_of_stream_are_merged_alike_in_windows(tmp_path
     whole = trace.merged()
     assert whole["event"].tolist() == ["sched_switch"] * 3 + ["evlog"]
     assert trace.merged(since=_OFFSET + _T + 20)["event"].tolist() == ["sched_switch", "evlog"]
+
+
+def _four() -> list[bytes]:
+    times = [[_T + 1000 * n + at for at in range(20)] for n in range(4)]
+    return [_packet([_switch(at) for at in some], timestamp_begin=some[0], packet_seq_num=n)
+            for n, some in enumerate(times)]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [_TEXT, None], ids=["metadata", "no metadata"])
+@pytest.mark.parametrize(
+    ("damage", "rows"),
+    [
+        (lambda a, b, c, d: a[:-100] + b + c + d, 75),  # what was cut short, and then gone on with
+        (lambda a, b, c, d: a + b[:300] + b[303:] + c + d, 65),
+        (lambda a, b, c, d: a + b + b"abc" + c + d, 80),
+        (lambda a, b, c, d: a + b + c[:250] + d, 62),
+        (lambda a, b, c, d: a[190:] + b + c + d, 60),
+        (lambda a, b, c, d: _packet([_switch(_T)], packet_size=8 << 20) + b + c + d, 61),
+    ],
+    ids=range(6),
+)
+def test_what_is_behind_a_packet_that_is_cut_short_is_found(
+    damage: Any, rows: int, text: str | None, tmp_path: Path
+) -> None:
+    """It was taken for the rest of that packet, and looked for behind it, at multiples of 8 bytes only."""
+    path = _write(tmp_path / "t", text, events_0=damage(*_four()))
+    trace = ltt_relay.open(path)
+    found = trace.frames(time="ns")["sched_switch"]["timestamp"]
+    assert (len(found), found.iloc[-1]) == (rows, _T + 3019)
+    assert trace.catalog["count"].sum() == rows
+    assert {"truncated", "packet_header"} & set(_codes(trace))
+
+
+def test_a_session_may_be_called_as_what_metadata_tells(tmp_path: Path) -> None:
+    """Its name was taken for the clock's offset: all times were wrong."""
+    text = ctf.metadata(FORMAT, _UUID, {"session": "offset_s = 5; offset = 7"}, _OFFSET)
+    trace = ltt_relay.open(_write(tmp_path / "t", text, events_0=_packet(_THREE)))
+    assert trace.info["begin"] == _OFFSET + _T
