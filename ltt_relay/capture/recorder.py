@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from ltt_relay.capture.session import CaptureError
 from ltt_relay.capture.sink import CHUNK
 from ltt_relay.errors import UserError
 
@@ -70,8 +71,10 @@ class Recorder:
             self._sink.drain(source.name, reader)
         except OSError as error:
             self._fail(f"{source}: {error.strerror}")
-        except UserError as error:
+        except CaptureError as error:
             self._fail(str(error))
+        except UserError as error:  # of packets, which do not know their file
+            self._fail(f"{source}: {error}")
         finally:
             os.close(reader)
 

@@ -225,6 +225,17 @@ def test_a_file_is_not_replaced_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "another's"
 
 
+def test_a_file_that_is_no_stream_is_told_by_name(tmp_path: Path, session_of: Callable[[Path], Session]) -> None:
+    """It was `byte 0: packet_size …`, of whichever CPU."""
+    (tmp_path / "session").mkdir()
+    for name in ("events_0", "state_0", "metadata"):
+        (tmp_path / "session" / name).write_bytes(bytes(1000) if name == "events_0" else b"")
+    recorder = Recorder(session_of(tmp_path / "session"), DirectorySink(tmp_path / "copy"))
+    recorder.start()
+    (failure,) = recorder.finish()
+    assert failure.startswith(f"{tmp_path}/session/events_0: byte 0: packet_size 0 bit")
+
+
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old/events_0").write_bytes(b"")
