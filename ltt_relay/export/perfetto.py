@@ -64,6 +64,10 @@ _INCREMENTAL_STATE_CLEARED: Final = 1
 _FTRACE_SEQUENCE, _TRACK_SEQUENCE = 1, 2
 
 
+#: By the C++ type of a field.
+_INTEGERS: Final = {1: pa.int32(), 2: pa.int64(), 3: pa.uint32(), 4: pa.uint64()}
+
+
 class MissingPerfettoError(UserError, ImportError):
     """The perfetto package is not installed."""
 
@@ -77,7 +81,7 @@ def _protos() -> Any:
 
 
 def _signed(value: int) -> int:
-    """Return 32 bits as Perfetto has them for a uid, which the kernel has without a sign."""
+    """Return 32 bits as Perfetto has them for a uid, which the kernel has without a sign, and for any id of a task."""
     return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
@@ -94,15 +98,28 @@ def _list(table: pa.Table, column: str, missing: Any) -> list[Any]:
     return list(pc.fill_null(values, missing).to_pylist()) if values.null_count else list(values.to_pylist())
 
 
+def _fitted(table: pa.Table, message: Any, fields: dict[str, str]) -> pa.Table:
+    """Return the table with integers as wide as the fields of a message: larger ones, of damage, lose upper bits."""
+    for field, column in fields.items():
+        if column in table.column_names and pa.types.is_integer(table[column].type):
+            kind = _INTEGERS.get(message.fields_by_name[field].cpp_type, table[column].type)
+            position = table.column_names.index(column)
+            table = table.set_column(position, column, table[column].cast(kind, safe=False))
+    return table
+
+
 class _Rows:
     """The rows of one event of a window as Python lists: what each record has of its own."""
 
-    def __init__(self, name: str, table: pa.Table) -> None:
+    def __init__(self, name: str, table: pa.Table, protos: Any) -> None:
         self.name = name
         self.tid = _list(table, "tid", 0)
         if name.startswith("softirq_") and "vec" in table.column_names:
             position = table.column_names.index("vec")
             table = table.set_column(position, "vec", pa.chunked_array([softirq_numbers(table["vec"])]))
+        if name in FTRACE:
+            message = protos.FtraceEvent.DESCRIPTOR.fields_by_name[name].message_type
+            table = _fitted(table, message, FTRACE[name])
         fields = FTRACE.get(name) or {c: c for c in table.column_names if c not in BASE}
         there = {field: column for field, column in fields.items() if column in table.column_names}
         self.values = [
@@ -121,8 +138,9 @@ def _textual(kind: pa.DataType) -> Any:
 class _Compact:
     """Switches or wakings of a window, whole columns at once: Perfetto has a form for them that takes 6 bytes each."""
 
-    def __init__(self, name: str, table: pa.Table) -> None:
+    def __init__(self, name: str, table: pa.Table, protos: Any) -> None:
         self._times, self._names, comm, columns = _COMPACT[name]
+        table = _fitted(table, protos.FtraceEventBundle.CompactSched.DESCRIPTOR, columns)
         words = pc.fill_null(table[comm].cast(pa.string()), "").combine_chunks().dictionary_encode()
         words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
         self._words = words.dictionary.to_pylist()
@@ -189,12 +207,14 @@ class PerfettoSink:
         columns = ("pid", "tgid", "ppid", "uid", "event_comm")
         known = (tasks[name].tolist() if name in tasks else [None] * len(tasks) for name in columns)
         for pid, told, ppid, uid, comm in zip(*known, strict=True):
-            tgid = pid if told is None else told  # old formats do not have all of it
+            pid = _signed(pid)
+            tgid = pid if told is None else _signed(told)  # old formats do not have all of it
             self._tgids[pid] = tgid
             if pid == tgid:
                 packet.process_tree.processes.add(
-                    pid=pid, ppid=ppid, uid=None if uid is None else _signed(uid), cmdline=[comm], cmdline_is_comm=True
-                )
+                    pid=pid, cmdline=[comm], cmdline_is_comm=True,
+                    ppid=None if ppid is None else _signed(ppid), uid=None if uid is None else _signed(uid),
+                )  # fmt: skip
             else:
                 packet.process_tree.threads.add(tid=pid, tgid=tgid, name=comm)
         packet.timestamp = max((trace.info["begin"] or self._offset) - self._offset, 0)
@@ -212,7 +232,8 @@ class PerfettoSink:
         for names, write in ((ftrace, self._bundle), (others, self._instants)):
             if names:
                 order = cpu_order([there[name] for name in names])
-                parts = [_Compact(n, there[n]) if n in compact else _Rows(n, there[n]) for n in names]
+                kinds = [(n, _Compact if n in compact else _Rows) for n in names]
+                parts = [kind(n, there[n], self._protos) for n, kind in kinds]
                 self._pieces(order, parts, write)
 
     def _pieces(self, order: CpuOrder, parts: list[Any], write: Callable[..., None]) -> None:

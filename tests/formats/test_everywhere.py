@@ -106,3 +106,28 @@ def test_what_a_format_lacks_is_no_reason_to_fail(name: str, tmp_path: Path) -> 
     for to in FORMATS:
         result = convert_trace(path, tmp_path / to, Options(to))
         assert (result.status, result.error, result.records) == ("done", "", records)
+
+
+def test_numbers_that_are_too_large_for_perfetto_are_no_reason_to_fail(tmp_path: Path) -> None:
+    """An irq or a task beyond 31 bits, as damage makes them, and the whole trace was not converted: ValueError."""
+    markers = {
+        ("kernel", "irq_entry"): "ip %lu irq_id %u kernel_mode %u", ("kernel", "softirq_entry"): "softirq_id #8u%llu",
+        ("task_state", "process_state"): "pid #8d%lld parent_pid #8d%lld name %s tgid #8d%lld",
+    }  # fmt: skip
+    large = (1 << 35) + 7
+    task = {"pid": large, "parent_pid": large, "name": "n", "tgid": large}
+    records: list[tuple[str, int, int, str, dict[str, Any]]] = [
+        ("kernel", 0, 1000, "irq_entry", {"ip": 1, "irq_id": (1 << 32) - 1, "kernel_mode": 1}),
+        ("kernel", 0, 2000, "softirq_entry", {"softirq_id": large}),
+        ("task_state", 0, 3000, "process_state", task),
+    ]
+    path = LttngWriter(LttngTrace(markers, records, 5)).write(tmp_path / "t")
+    result = convert_trace(path, tmp_path / "out", Options("perfetto"))
+    assert (result.status, result.error) == ("done", "")
+    protos = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    parsed = protos.Trace()
+    parsed.ParseFromString((tmp_path / "out/trace.perfetto-trace").read_bytes())
+    events = [event for packet in parsed.packet for event in packet.ftrace_events.event]
+    assert [e.irq_handler_entry.irq for e in events if e.HasField("irq_handler_entry")] == [-1]
+    assert [e.softirq_entry.vec for e in events if e.HasField("softirq_entry")] == [7]
+    assert [process.pid for packet in parsed.packet for process in packet.process_tree.processes] == [7]
