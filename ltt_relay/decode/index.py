@@ -152,7 +152,7 @@ def _damaged(
                 row[field] = header[field]
             row["file"], row["offset"] = number, at
             rows.append(row)
-            behind = at + HEADER_SIZE
+            behind = at + 1
             at += int(header["packet_size"][0]) // 8
             if at <= size:
                 continue
@@ -169,4 +169,5 @@ def _damaged(
         where, expected = int(found["offset"][i]), f"{sizes[i]} bytes of packet"
         cpu, there = int(found["cpu_id"][i]), f"{found['there'][i]} bytes"
         problems.append(Problem(name, cpu, int(i), where, "truncated", expected, there))
-    return found
+    whole: np.ndarray = found[found["there"] >= HEADER_SIZE]  # else its header is partly that of the next
+    return whole

@@ -376,8 +376,9 @@ def _four() -> list[bytes]:
         (lambda a, b, c, d: a + b + c[:250] + d, 62),
         (lambda a, b, c, d: a[190:] + b + c + d, 60),
         (lambda a, b, c, d: _packet([_switch(_T)], packet_size=8 << 20) + b + c + d, 61),
+        (lambda a, b, c, d: a + b[:160] + c + d, 60),  # cut short in its header
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_what_is_behind_a_packet_that_is_cut_short_is_found(
     damage: Any, rows: int, text: str | None, tmp_path: Path
