@@ -148,8 +148,9 @@ class Trace(Mapping[str, pd.DataFrame]):
         cpus: Iterable[int] | None,
         columns: Iterable[str] | None,
         time: TimeKind,
+        more: tuple[str, ...] = (),
     ) -> tuple[batch.Selection, dict[str, batch.Output]]:
-        """Decode; by event name, those that were asked for by name or occur in what is selected."""
+        """Decode; by event name, those that were asked for by name or occur in what is selected; more: base columns."""
         events, cpus, columns = _kept(events), _kept(cpus), _kept(columns)
         _check_time(time)
         if self.strict:
@@ -157,6 +158,9 @@ class Trace(Mapping[str, pd.DataFrame]):
         if columns is not None:
             self._check_columns(columns)
         selection = self._select(events, columns)
+        if more:
+            base = {kind: (*names, *more) for kind, names in selection.base.items()}
+            selection = batch.Selection(selection.kinds, base, selection.columns)
         named = set(() if events is None else events)
         low, high = self._range(since, until)
         offset = self._offset if time == "utc" else 0
@@ -293,6 +297,20 @@ class Trace(Mapping[str, pd.DataFrame]):
         events, cpus, columns = _kept(events), _kept(cpus), _kept(columns)
         for low, high in self._windows(max_bytes, since, until, 80):
             yield self.arrow(events, low, high, cpus, columns, time)
+
+    def iter_ranked(
+        self, events: Iterable[str], since: Moment | None, until: Moment | None, time: TimeKind, max_bytes: int | str
+    ) -> Iterator[dict[str, pa.Table]]:
+        """Yield the same with a column `batch.RANK` more: by it are sorted what have one time and CPU."""
+        events, tables = list(events), self._source.name_tables()
+        for low, high in self._windows(max_bytes, since, until, 80):
+            chosen, outputs = self._outputs(events, low, high, None, None, time, (batch.RANK,))
+            found = {}
+            for name, output in outputs.items():
+                # Ranks count in each stream.
+                output.arrays[batch.RANK] += output.plan.event.stream << 48
+                found[name] = frames.arrow_table(output, chosen, tables, time == "utc")
+            yield found
 
     def merged(
         self,

@@ -161,6 +161,8 @@ def _tables(trace: Trace, events: list[str], options: Options, since: Any, until
     if options.merge and options.to == "parquet":
         for frame in trace.iter_merged(events, since, until, None, kind, WINDOW):
             yield {MERGED: pa.Table.from_pandas(frame, preserve_index=False)}
+    elif options.merge or options.to in {"ctf", "perfetto"}:
+        yield from trace.iter_ranked(events, since, until, kind, WINDOW)
     else:
         yield from trace.iter_arrow(events, since, until, None, None, kind, WINDOW)
 

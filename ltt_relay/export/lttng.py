@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ltt_relay.analysis.syscall_names import native_names
-from ltt_relay.decode.plan import BASE
+from ltt_relay.export.order import HEAD
 
 __all__ = ("ENVIRONMENT", "Translated", "softirq_numbers", "translate")
 
@@ -58,7 +58,7 @@ class Translated:
 
 
 def _payload(table: pa.Table, renamed: dict[str, str]) -> list[tuple[str, Any]]:
-    return [(renamed.get(name, name), table[name]) for name in table.column_names if name not in BASE]
+    return [(renamed.get(name, name), table[name]) for name in table.column_names if name not in HEAD]
 
 
 def _system_calls(table: pa.Table, entry: bool, arch: str) -> Translated:

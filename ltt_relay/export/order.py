@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ("NO_LOSSES", "CpuOrder", "Losses", "cpu_order", "time_order")
+from ltt_relay.decode.batch import RANK
+from ltt_relay.decode.plan import BASE
 
+__all__ = ("HEAD", "NO_LOSSES", "CpuOrder", "Losses", "cpu_order", "time_order")
+
+#: Columns of a table that are no payload.
+HEAD: Final = (*BASE, RANK)
 _NONE: Final = np.zeros(0, np.int64)
 _NEVER: Final = 1 << 62
 
 
 def time_order(tables: Iterable[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which table, and which of its rows, comes next: by time, then CPU, then the order given."""
+    """Return which table, and which of its rows, comes next: by time, then CPU, then RANK if the tables have it."""
     chosen = list(tables)
     times = [table["timestamp"].cast(pa.int64()).to_numpy() for table in chosen]
     cpus = [table["cpu"].to_numpy().astype(np.int64) for table in chosen]
@@ -28,9 +33,16 @@ def time_order(tables: Iterable[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
     low = int(time.min()) if time.size else 0
     if time.size and int(time.max()) - low < 1 << 47:
         # One sort of runs that are sorted already, which a merge sort is quick with.
-        order = np.argsort((time - low) << 16 | cpu, kind="stable")
+        key = (time - low) << 16 | cpu
+        order = np.argsort(key, kind="stable")
+        placed = key[order]
+        tied = bool((placed[1:] == placed[:-1]).any())
     else:
         order = np.lexsort((cpu, time))
+        tied = True
+    if tied and all(RANK in table.column_names for table in chosen):
+        # Clocks of old traces count us: what is at one time is in the order in which it was recorded.
+        order = np.lexsort((np.concatenate([table[RANK].to_numpy() for table in chosen]), cpu, time))
     kinds = np.repeat(np.arange(sizes.size), sizes)[order]
     return kinds, order - (np.cumsum(sizes) - sizes)[kinds]
 

@@ -19,11 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ltt_relay.decode import Trace
-from ltt_relay.decode.plan import BASE
 from ltt_relay.errors import UserError
 from ltt_relay.export.files import OutputFile, finish_files
 from ltt_relay.export.lttng import softirq_numbers
-from ltt_relay.export.order import NO_LOSSES, CpuOrder, Losses, cpu_order
+from ltt_relay.export.order import HEAD, NO_LOSSES, CpuOrder, Losses, cpu_order
 from ltt_relay.export.text import TextSink
 
 __all__ = ("FTRACE", "MissingPerfettoError", "PerfettoSink")
@@ -120,7 +119,7 @@ class _Rows:
         if name in FTRACE:
             message = protos.FtraceEvent.DESCRIPTOR.fields_by_name[name].message_type
             table = _fitted(table, message, FTRACE[name])
-        fields = FTRACE.get(name) or {c: c for c in table.column_names if c not in BASE}
+        fields = FTRACE.get(name) or {c: c for c in table.column_names if c not in HEAD}
         there = {field: column for field, column in fields.items() if column in table.column_names}
         self.values = [
             (field, _list(table, column, "" if _textual(table[column].type) else 0)) for field, column in there.items()

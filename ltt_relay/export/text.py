@@ -15,7 +15,7 @@ from ltt_relay.decode import text_rows as kernels
 from ltt_relay.decode.described import SPECIAL, Rows
 from ltt_relay.decode.plan import BASE
 from ltt_relay.export.files import MERGED, OutputFile, PartFile, Writer, file_name, finish_files
-from ltt_relay.export.order import time_order
+from ltt_relay.export.order import HEAD, time_order
 
 __all__ = ("PartSink", "TextSink")
 
@@ -63,7 +63,7 @@ class _Sink:
         tables = {name: table for name, table in tables.items() if table.num_rows}
         rows = Rows()
         for name, table in tables.items():
-            payload = [column for column in table.column_names if column not in BASE]
+            payload = [column for column in table.column_names if column not in HEAD]
             if self._to == "csv":
                 rows.add(*_merged_csv(name, table, payload), len(BASE) if payload else -1)
             else:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 import pytest
 
 import ltt_relay
@@ -376,3 +377,40 @@ def test_ctf_in_place_of_names_that_are_no_identifiers(tmp_path: Path) -> None:
     done = subprocess.run(["babeltrace2", tmp_path / "ctf"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == sum(_counts(ltt_relay.open(path)).values()) == 5 * len(markers)
+
+
+@pytest.mark.parametrize("to", ["csv", "jsonl", "ctf"])
+@pytest.mark.parametrize("kind", ["ltt", "lttng"])
+def test_what_is_at_one_time_is_converted_in_the_order_in_which_it_was_recorded(
+    kind: str, to: str, tmp_path: Path
+) -> None:
+    """Where a clock counts us many records have one time: they were put in the order of their kinds."""
+    names = ["sched_switch", "trap_entry", "irq_handler_exit", "sched_wakeup", "trap_exit"]
+    if kind == "ltt":
+        path = tmp_path / "t"
+        made = [Record(names[i * i % 5], BEGIN + i // 6 * 1000, {}, i % 7 % 2) for i in range(90)]
+        write_classic(path, Writer(Dialect("2.2b", "<")), made)
+    else:
+        markers = {("z", "first"): "a %d", ("b", "other"): "b %d", ("z", "second"): "c %d"}
+        records = [
+            (channel, 0, (1 << 28) + 1000 * (i // 8), name, {"abc"[list(markers).index((channel, name))]: i})
+            for i in range(60) for channel, name in [list(markers)[i * i % 3]]
+        ]  # fmt: skip
+        path = LttngWriter(LttngTrace(markers, records, 5)).write(tmp_path / "t")
+    trace = ltt_relay.open(path, strict=True)
+    told = trace.merged()["event"].tolist()
+    if kind == "ltt":
+        by_cpu = sorted(made, key=lambda each: (each.time, each.cpu))
+        assert [event for event in told if event in names] == [each.event for each in by_cpu]
+    out = tmp_path / "out"
+    assert convert_trace(path, out, Options(to, merge=to != "ctf")).status == "done"
+    if to == "ctf":
+        if shutil.which("babeltrace2") is None:
+            pytest.skip("babeltrace2 is not installed")
+        done = subprocess.run(["babeltrace2", out], capture_output=True, text=True, check=True)
+        found = [line.partition(") ")[2].partition(":")[0] for line in done.stdout.splitlines()]
+    elif to == "csv":
+        found = pd.read_csv(out / "merged.csv")["event"].tolist()
+    else:
+        found = pd.read_json(out / "merged.jsonl", lines=True)["event"].tolist()
+    assert found == told
