@@ -80,12 +80,13 @@ def _wrong(header: np.ndarray, uuid: bytes | None) -> str:
 def _find_next(file: BinaryIO, start: int, size: int, uuid: bytes | None) -> int:
     """Return where the next header may begin: at its UUID, or before its magic; `size` if nowhere."""
     needle, before = (uuid, 0) if uuid is not None else (MAGIC.to_bytes(4, "little"), 24)
-    at = start + before
+    at, step = start + before, HEADER_SIZE
     while at < size:
-        position = _read(file, at, _SEARCH_CHUNK + len(needle) - 1).find(needle)
+        position = _read(file, at, step + len(needle) - 1).find(needle)
         if position >= 0:
             return at + position - before
-        at += _SEARCH_CHUNK
+        at += step
+        step = min(2 * step, _SEARCH_CHUNK)  # the next may be near, however often it is asked for
     return size
 
 

@@ -397,3 +397,11 @@ def test_a_session_may_be_called_as_what_metadata_tells(tmp_path: Path) -> None:
     text = ctf.metadata(FORMAT, _UUID, {"session": "offset_s = 5; offset = 7"}, _OFFSET)
     trace = ltt_relay.open(_write(tmp_path / "t", text, events_0=_packet(_THREE)))
     assert trace.info["begin"] == _OFFSET + _T
+
+
+def test_a_stream_full_of_what_looks_like_headers_is_gone_through_once(tmp_path: Path) -> None:
+    """For each of them a MiB was read: 20 MB took hours."""
+    later = _packet([_switch(_T + 50)], timestamp_begin=_T + 50, packet_seq_num=1)
+    trace = ltt_relay.open(_write(tmp_path / "t", events_0=_packet(_THREE) + _UUID.bytes * 70_000 + later))
+    assert len(trace["sched_switch"]) == 4
+    assert set(_codes(trace)) == {"packet_header"}
