@@ -105,9 +105,10 @@ mounts() {
 		$busybox mkdir -p "/lib/modules/$release"
 		$busybox mount -o bind "$stock_modules" "/lib/modules/$release" 2>/dev/null
 	fi
+	# Without a cache: with one, 6.12 and 7.3 throw away what is being written when somebody asks for the file's size.
 	index=0
 	printf '%s' "$rw_directories" | while IFS= read -r directory; do
-		$busybox mkdir -p "$directory" && $busybox mount -t 9p -o "rw,$p9_options,cache=mmap" "rw$index" "$directory" ||
+		$busybox mkdir -p "$directory" && $busybox mount -t 9p -o "rw,$p9_options,cache=none" "rw$index" "$directory" ||
 			echo "$directory" >>"$home/unmounted"
 		index=$((index + 1))
 	done

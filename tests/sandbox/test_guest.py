@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,31 @@ def test_only_directories_named_by_rw_are_written_to(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, b"b\n")
     assert (kept / "file").read_text() == "a\n"
     assert list(dropped.iterdir()) == []
+
+
+_WRITE = """
+import os, sys, threading, time
+written = threading.Event()
+with open(sys.argv[1], "wb", buffering=0) as file:
+    def look():
+        while not written.is_set():
+            os.stat(sys.argv[1])
+            time.sleep(0.001)
+    looker = threading.Thread(target=look)
+    looker.start()
+    for _ in range(1000):
+        file.write(b"x" * 7777)
+    written.set()
+    looker.join()
+"""
+
+
+def test_a_file_may_be_looked_at_while_it_is_written(tmp_path: Path) -> None:
+    """Parts of it were zeros afterwards, as the guest's cache of the file was cut to the size that it had had."""
+    done = Guest(kernel="6.12", modules=(), rw=[tmp_path]).run([sys.executable, "-c", _WRITE, str(tmp_path / "file")])
+    assert done.returncode == 0, done.stderr
+    data = (tmp_path / "file").read_bytes()
+    assert len(data) == data.count(b"x") == 7_777_000
 
 
 def test_a_background_process_does_not_keep_the_guest_alive() -> None:

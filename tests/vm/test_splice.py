@@ -125,6 +125,7 @@ def test_under_load_no_packet_is_missing_or_comes_twice(left: Path, found: dict[
         data, at, numbers = memoryview(path.read_bytes()), 0, []
         while at < len(data):
             header = ltt3.PACKET.parse(data[at : at + ltt3.HEADER_SIZE])
+            assert header.magic == ltt3.MAGIC, (path.name, at)
             numbers.append(header.packet_seq_num)
             records += header.records
             at += header.packet_size // 8
