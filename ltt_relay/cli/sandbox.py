@@ -47,7 +47,8 @@ _EXAMPLES = examples(
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A directory that is really written to; all else is thrown away. Repeatable.",
+    help="A directory that is really written to; all else is thrown away. With kernels after 6.1 its files cannot be "
+    "mapped shared and writable. Repeatable.",
 )
 @click.option(
     "--modules",

@@ -105,10 +105,15 @@ mounts() {
 		$busybox mkdir -p "/lib/modules/$release"
 		$busybox mount -o bind "$stock_modules" "/lib/modules/$release" 2>/dev/null
 	fi
-	# Without a cache: with one, 6.12 and 7.3 throw away what is being written when somebody asks for the file's size.
+	# Of a file that is being written, 6.12 and 7.3 throw away parts from a cache when somebody asks for its size. Without a
+	# cache it cannot be mapped shared and writable, as blktrace does with its files.
+	case $($busybox uname -r) in
+	5.* | 6.1.*) cache=mmap ;;
+	*) cache=none ;;
+	esac
 	index=0
 	printf '%s' "$rw_directories" | while IFS= read -r directory; do
-		$busybox mkdir -p "$directory" && $busybox mount -t 9p -o "rw,$p9_options,cache=none" "rw$index" "$directory" ||
+		$busybox mkdir -p "$directory" && $busybox mount -t 9p -o "rw,$p9_options,cache=$cache" "rw$index" "$directory" ||
 			echo "$directory" >>"$home/unmounted"
 		index=$((index + 1))
 	done

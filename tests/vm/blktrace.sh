@@ -24,9 +24,10 @@ traces() {  # it has started all devices: its threads poll for data, and itself 
 	done
 }
 
-begin() {  # begin DIRECTORY DEVICE...: blktrace of devices, until `end`
-	mkdir "$1"
-	to=$1; shift
+begin() {  # begin NAME DEVICE...: blktrace of devices, until `end`
+	# It maps its files, as those of the machine outside cannot be with each kernel.
+	to=/run/traces/$1; shift
+	mkdir -p "$to"
 	devices=
 	for device; do devices="$devices -d /dev/$device"; done
 	# shellcheck disable=SC2086
@@ -41,9 +42,10 @@ begin() {  # begin DIRECTORY DEVICE...: blktrace of devices, until `end`
 end() {
 	kill -INT $tracer
 	wait $tracer
+	cp -r "$to" "$to.said" "$out/"
 }
 
-begin "$out/plain" loop6 loop7
+begin plain loop6 loop7
 for i in 1 2 3 4 5 6 7 8; do
 	dd if=/dev/zero of=/dev/loop6 bs=4096 count=1 seek=$((7 * i)) oflag=direct conv=notrunc status=none
 done
@@ -57,7 +59,7 @@ mkdir -p /run/groups
 mount -t cgroup2 none /run/groups
 stat -c %i /run/groups >"$out/group"
 echo 1 >/sys/kernel/tracing/options/blk_cgroup
-begin "$out/groups" loop6
+begin groups loop6
 dd if=/dev/zero of=/dev/loop6 bs=4096 count=5 oflag=direct conv=notrunc status=none
 echo "from a group" >/sys/kernel/debug/block/loop6/msg
 end
