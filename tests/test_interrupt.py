@@ -45,7 +45,8 @@ def test_what_ends_a_command_lets_it_tidy_up(number: signal.Signals, tmp_path: P
     code = f"""
 import signal, sys, tempfile, time
 from ltt_relay.cli.interrupt import tidied
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # who runs the tests may ignore one, as nohup does
 with tidied(signal.SIGTERM, signal.SIGHUP), tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):
     print(flush=True)
     time.sleep(600)
@@ -54,7 +55,10 @@ with tidied(signal.SIGTERM, signal.SIGHUP), tempfile.TemporaryDirectory(dir={str
         assert process.stdout
         process.stdout.readline()
         process.send_signal(number)
-        assert process.wait(60) == 128 + number
+        try:
+            assert process.wait(60) == 128 + number
+        finally:
+            process.kill()
     assert list(tmp_path.iterdir()) == []
 
 
