@@ -35,21 +35,23 @@ _MAX_MARKERS = 12
 _MAX_CPUS = 128
 
 
-def _markers(axes: Axes, trace: Source, height: float) -> None:
+def _markers(axes: Axes, trace: Source, height: float, width: float) -> None:
     if "marker" not in trace:
         return
     rows = require(trace, "marker", ["timestamp", "text"])
     if len(rows) > _MAX_MARKERS:
         return
     first, last = span(trace)
-    level, before = 0, -np.inf
-    for time, text in zip(seconds(trace, rows["timestamp"]), rows["text"], strict=True):
-        # Texts of markers close to each other go above each other.
-        level = (level + 1) % 4 if time - before < 0.07 * (last - first) / 1e9 else 0
-        before = time
+    level, free = 0, -np.inf
+    letter = 0.08 / width * (last - first) / 1e9  # a wide one, as time
+    texts = [short(text, 24) for text in rows["text"]]
+    for time, text in zip(seconds(trace, rows["timestamp"]), texts, strict=True):
+        # Where the text before does not end before this one, it goes above.
+        level = (level + 1) % 4 if time < free else 0
+        free = time + letter * (len(text) + 1)
         axes.axvline(time, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.annotate(
-            short(text, 24), (time, height), (2, 2 + 10 * level), textcoords="offset points", fontsize=8, color=INK,
+            text, (time, height), (2, 2 + 10 * level), textcoords="offset points", fontsize=8, color=INK,
             annotation_clip=False,
         )  # fmt: skip
 
@@ -107,7 +109,7 @@ def timeline(trace: Source, width: float = 12.0) -> Figure:
     axes.set_ylim(0, len(cpus))
     time_axis(axes, trace)
     axes.spines[["top", "right"]].set_visible(False)
-    _markers(axes, trace, len(cpus))
+    _markers(axes, trace, len(cpus), width)
     legend = [Patch(color=colour, label=short(name)) for name, colour in zip(top, COLOURS, strict=False)]
     others = names.nunique() - len(top)
     if others > 0:
