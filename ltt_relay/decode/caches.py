@@ -7,16 +7,17 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ("temporary_cache", "user_cache")
+__all__ = ("temporary_cache", "user_cache", "user_id")
 
 
-def _user() -> int:
+def user_id() -> int:
+    """Return whose process this is; 0 where there are no users."""
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def temporary_cache() -> Path:
     """Return the directory among the temporary ones that is this user's."""
-    return Path(tempfile.gettempdir(), f"ltt-relay-{_user()}")
+    return Path(tempfile.gettempdir(), f"ltt-relay-{user_id()}")
 
 
 def user_cache() -> Path:

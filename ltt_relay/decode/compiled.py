@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 import numba
 
-from ltt_relay.decode.caches import temporary_cache, user_cache
+from ltt_relay.decode.caches import temporary_cache, user_cache, user_id
 
 __all__ = ("compiled", "inlined", "inner")
 
@@ -38,8 +38,7 @@ def _cache_directory() -> Path | None:
     digest = hashlib.sha256()
     for name in SHARED:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    temporary = temporary_cache()
+    user, temporary = user_id(), temporary_cache()
     places = [user_cache() / "numba", temporary / "numba"]
     if "NUMBA_CACHE_DIR" in os.environ:
         places.insert(0, Path(os.environ["NUMBA_CACHE_DIR"]))

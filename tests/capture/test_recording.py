@@ -212,23 +212,23 @@ def test_nobody_listening_does_not_change_how_a_recording_ends(monkeypatch: pyte
     record._say("trace: 3 events")
 
 
-def test_a_command_is_waited_for_though_the_caller_ignores_the_ends_of_children() -> None:
-    """Its status was gone, and the recording with it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    command = Command(["sh", "-c", "exit 3"])
+def _status_of(script: str) -> int | None:
+    command = Command(["sh", "-c", script])
     command.go()
     os.waitid(os.P_PIDFD, command.descriptor, os.WEXITED | os.WNOWAIT)
     assert command.ended()
-    assert command.status == 3
+    return command.status
+
+
+def test_a_command_is_waited_for_though_the_caller_ignores_the_ends_of_children() -> None:
+    """Its status was gone, and the recording with it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    assert _status_of("exit 3") == 3
 
 
 def test_a_command_in_the_background_still_ignores_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    command = Command(["sh", "-c", "kill -INT $$; exit 3"])
-    command.go()
-    os.waitid(os.P_PIDFD, command.descriptor, os.WEXITED | os.WNOWAIT)
-    assert command.ended()
-    assert command.status == 3
+    assert _status_of("kill -INT $$; exit 3") == 3
 
 
 # ---------------------------------------------------------------------------------------- sessions seen from outside
